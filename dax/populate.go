@@ -1,0 +1,89 @@
+package dax
+
+import "godax/pmem"
+
+// Intent says why pages are asked for.
+type Intent uint8
+
+const (
+	// IntentRead: loads follow; nothing may be allocated, unshared or charged, and it
+	// must work on a full or read-only file system.
+	IntentRead Intent = iota
+	// IntentWrite: stores follow; allocate, initialise, break sharing.
+	IntentWrite
+	// IntentSource: the bytes are copied into a private page; do not allocate, do not
+	// authorise.
+	IntentSource
+)
+
+// Populator finds page frames for parts of a file: step 4. It is what a file
+// system implements to be a DAX file system.
+//
+// PopulatePFNs answers r by calling r.Insert, r.InsertCached or r.Hole, or by way
+// of block.CreatePFNs. Promises P1 to P15 of the DAX semantics, in short:
+//
+// Preconditions:
+//   - r.Page is before the end of the file, or r extends the file;
+//   - the page's slot is locked, so nobody else asks about it.
+//
+// Postconditions:
+//   - r.Page is answered, or an error says why not;
+//   - every answer is true now, and stays true until the file system itself has
+//     run BreakLayout or Invalidate over it;
+//   - with IntentWrite storage is allocated, zeroed and unshared.
+//
+// Locks: called with the invalidate lock shared or the inode lock exclusive, and
+// an entry lock; it may take file system locks, and must not take the inode lock,
+// the invalidate lock, or wait for another entry lock.
+type Populator interface {
+	PopulatePFNs(r *Request) error
+}
+
+// PopulateFunc is the callback form of [Populator].
+type PopulateFunc func(r *Request) error
+
+// PopulatePFNs calls f.
+func (f PopulateFunc) PopulatePFNs(r *Request) error { return f(r) }
+
+// Attr says what else is true of inserted frames.
+type Attr uint8
+
+const (
+	// Writable (W): stores need no further permission. Never for shared frames,
+	// never on a read-only file system.
+	Writable Attr = 1 << iota
+	// SharedPFN: the frames hold other file pages too (P14).
+	SharedPFN
+	// New: the storage was allocated by this call (and is zeroed).
+	New
+)
+
+// Request is one question to a file system: which pages, and why. It is valid
+// the PopulatePFNs call only.
+//
+// The exported fields are read-only to the file system.
+type Request struct {
+	Mapping *Mapping
+	Page    uint64 // the page that must be covered
+	N       uint64 // widest run worth covering, starting at Page: a hint, at least 1
+	Order   uint   // order of the slot held around Page; answers beyond it are taken where absent
+	Intent  Intent
+	NoWait  bool // answer ErrWouldBlock instead of sleeping
+	Sync    bool // call MetadataPending if a crash now could lose the answer
+
+	// Off and Len are the bytes that are about to be written, for IntentWrite; a fault
+	// asks for whole pages up to the end of the file. A file system whose blocks are
+	// smaller than a page need allocate no others.
+	Off, Len int64
+
+	answers []answer
+	sync    bool
+}
+
+// answer is one Insert or Hole call.
+type answer struct {
+	page, n uint64
+	pfn     pmem.PFN
+	attr    Attr
+	kind    Kind
+}

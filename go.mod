@@ -1,0 +1,3 @@
+module godax
+
+go 1.26
