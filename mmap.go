@@ -1,0 +1,68 @@
+package godax
+
+import (
+	"godax/dax"
+)
+
+// MapFlags say what a mapping is for.
+type MapFlags uint8
+
+const (
+	MapRead    MapFlags = 1 << iota // loads
+	MapWrite                        // stores
+	MapShared                       // stores reach the file
+	MapPrivate                      // stores stay in the mapping
+	MapSync                         // shared, and storage is durably allocated when Mmap returns
+)
+
+// Mapping is a window of a file in this process's memory: the page frames of the file
+// themselves, not a copy.
+type Mapping struct{}
+
+// Mmap maps n bytes of the file at off, a multiple of the page size. Of MapShared and
+// MapPrivate exactly one must be given. A shared writable mapping allocates the holes
+// in its range now (ENOSPC). n may reach past the end of the file: an access to a
+// page wholly past it is a SIGBUS, use [Mapping.Do].
+//
+// ErrNotMappable if the device's memory cannot be mapped a second time.
+func (f *File) Mmap(off int64, n int, flags MapFlags) (*Mapping, error) { panic("soon") }
+
+// Bytes is the mapped memory, n bytes. It must not be used after Close. Touching a
+// page that was truncated, or that is bad, kills the process, unless it happens in Do.
+func (m *Mapping) Bytes() []byte { panic("soon") }
+
+// Do calls fn with the mapped memory. An access of fn that meets a truncated or bad
+// page ends fn and becomes the error: dax.ErrBeyondEnd or pmem.ErrPoisoned where
+// the cause is known, EFAULT at least. The mapping cannot be closed during fn.
+func (m *Mapping) Do(fn func(b []byte) error) error { panic("soon") }
+
+// Sync makes the stores through the mapping durable, with the metadata needed to
+// find them.
+func (m *Mapping) Sync() error { panic("soon") }
+
+// Writeback is Sync that tells what it had to do.
+func (m *Mapping) Writeback() (dax.WritebackStats, error) { panic("soon") }
+
+// Close unmaps. The bytes are gone; what was stored stays in the file.
+func (m *Mapping) Close() error { panic("soon") }
+
+// Pin holds slices straight into the device. Until Release, whoever would take the
+// pages away (truncate, punch, unmount) waits.
+type Pin struct{}
+
+// Pin pins the n bytes at off, which must lie before the end of the file. With write
+// the slices may be stored to, holes get storage; without write holes are slices of
+// zeros, and no slice may be stored to. Unlike a Mapping a pin works on every device.
+//
+// Do not truncate, punch or close what you have pinned from the same goroutine: it
+// waits for itself.
+func (f *File) Pin(off int64, n int, write bool) (*Pin, error) { panic("soon") }
+
+// Slices are the bytes, in order; the pieces end where frames are not contiguous.
+func (p *Pin) Slices() [][]byte { panic("soon") }
+
+// Sync makes stores to the pinned bytes durable.
+func (p *Pin) Sync() error { panic("soon") }
+
+// Release gives the pin back; the slices must not be used any more.
+func (p *Pin) Release() { panic("soon") }
