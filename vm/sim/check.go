@@ -1,0 +1,111 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+
+	"godax/pmem"
+	"godax/vm"
+)
+
+// Leaf is one translation of a view, as checkers see it.
+type Leaf struct {
+	Page  uint64 // first page of the file
+	Order uint
+	Kind  vm.Kind
+	PFN   pmem.PFN // for Frames, of the first page
+	Write bool
+	Dirty bool
+}
+
+// Translations returns all translations, ascending by page: one instant's truth.
+func (v *View) Translations() []Leaf {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.leavesLocked(v.addr, v.n)
+}
+
+// Lookup returns the translation of a page, if there is one.
+func (v *View) Lookup(page uint64) (Leaf, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.contains(page, 1) {
+		return Leaf{}, false
+	}
+	for _, l := range v.leavesLocked(v.addrOf(page), 1) {
+		return l, true
+	}
+	return Leaf{}, false
+}
+
+func (v *View) leavesLocked(addr, n uint64) []Leaf {
+	var all []Leaf
+	v.eachLocked(addr, n, func(base uint64, level int, s *slot) bool {
+		all = append(all, Leaf{Page: v.pageOf(base), Order: v.order(level), Kind: s.kind, PFN: s.pfn, Write: s.write, Dirty: s.dirty})
+		return false
+	})
+	return all
+}
+
+// Check verifies what must always hold inside one view: translations do not
+// overlap (I19), lie inside the view, have one colour in file, address space and
+// storage, allow stores only where the view does (I21), and no table is empty or
+// miscounted.
+func (v *View) Check() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var errs []error
+	bad := func(page uint64, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("sim: page %d: %s", page, fmt.Sprintf(format, args...)))
+	}
+	next := uint64(0)
+	for _, l := range v.leavesLocked(0, 2*maxPages) {
+		size := uint64(1) << l.Order
+		switch {
+		case l.Page < next:
+			bad(l.Page, "overlaps the translation before it")
+		case !v.Congruent(l.Page, l.Order):
+			bad(l.Page, "order %d outside the view or of another colour", l.Order)
+		case l.Kind == vm.Frames && uint64(l.PFN)%size != 0:
+			bad(l.Page, "order %d, frame %#x is not aligned", l.Order, uint64(l.PFN))
+		case l.Write && l.Kind != vm.Private && (l.Kind != vm.Frames || !v.flags.SharedWrite()):
+			bad(l.Page, "writable: kind %d, view flags %#x", l.Kind, v.flags)
+		case l.Kind == vm.Private && (l.Order != 0 || v.flags&vm.Shared != 0):
+			bad(l.Page, "private copy of order %d, view flags %#x", l.Order, v.flags)
+		}
+		next = l.Page + size
+	}
+	for key, s := range v.roots {
+		if err := v.checkTable(s, v.top()); err != nil {
+			errs = append(errs, fmt.Errorf("sim: root %#x: %w", key, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkTable verifies the structure below a slot that must not be empty.
+func (v *View) checkTable(s *slot, level int) error {
+	switch {
+	case s.state == empty:
+		return errors.New("empty root slot")
+	case s.state == leaf && s.table != nil, s.state == branch && s.table == nil:
+		return fmt.Errorf("level %d: leaf and table are mixed up", level)
+	case s.state == leaf:
+		return nil
+	}
+	used := 0
+	for i := range s.table.slots {
+		below := &s.table.slots[i]
+		if below.state == empty {
+			continue
+		}
+		used++
+		if err := v.checkTable(below, level-1); err != nil {
+			return err
+		}
+	}
+	if used == 0 || used != s.table.used {
+		return fmt.Errorf("level %d: table with %d slots in use counts %d", level, used, s.table.used)
+	}
+	return nil
+}
