@@ -1,0 +1,188 @@
+package xarray
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// Store puts in an entry of the order at index, which must be a multiple of 1<<order. If there is an entry of just this index and order
+// its value is replaced and its marks stay; otherwise the pages must be free. Store panics if order, index or value
+// is out of range, or another entry overlaps: the caller has lost track of the index. Needs the caller's lock.
+func (a *Array) Store(index uint64, order uint, value uint64) {
+	switch {
+	case order > MaxOrder:
+		panic(fmt.Sprintf("xarray: order %d above %d", order, MaxOrder))
+	case index&span(order) != 0:
+		panic(fmt.Sprintf("xarray: index %#x is no multiple of the pages of order %d", index, order))
+	case value>>ValueBits != 0:
+		panic(fmt.Sprintf("xarray: value %#x of more than %d bits", value, ValueBits))
+	}
+	n := a.grow(index, order)
+	word := pack(value, order)
+	for order < uint(n.shift) {
+		i := n.slot(index)
+		if w := n.words[i].Load(); w != 0 {
+			panic(overlap(index, order, w))
+		}
+		if n.level == 1 {
+			l := n.leaves[i].Load()
+			if l == nil {
+				l = a.newLeaf()
+				n.leaves[i].Store(l)
+				n.set(present, 1<<i)
+			}
+			a.put(&l.bitmaps, l.words[:], 0, uint(index%leafSlots), index, order, word)
+			return
+		}
+		kid := n.kids[i].Load()
+		if kid == nil {
+			kid = a.newNode(n.level - 1)
+			n.kids[i].Store(kid)
+			n.set(present, 1<<i)
+		}
+		n = kid
+	}
+	a.put(&n.bitmaps, n.words, n.level, n.slot(index), index, order, word)
+}
+
+// put ends Store in the node that the entry belongs in.
+func (a *Array) put(b *bitmaps, words []atomic.Uint64, level uint8, slot uint, index uint64, order uint, word uint64) {
+	mask := slotMask(level, slot, order)
+	slots := words[slot : slot+1<<(order-uint(levels[level].shift))]
+	if b[present].Load()&mask != 0 {
+		// Whatever else is in the slots, an entry of this order in the first has them all: it is aligned.
+		if old := slots[0].Load(); old&orderMask != uint64(order)+1 {
+			panic(overlap(index, order, old))
+		}
+		for i := range slots {
+			slots[i].Store(word)
+		}
+		return
+	}
+	for i := range slots {
+		slots[i].Store(word)
+	}
+	if len(slots) > 1 {
+		b.set(tail, mask&^(1<<slot))
+	}
+	b.set(present, mask)
+	a.entries.Add(1)
+	a.pages.Add(1 << order)
+}
+
+// overlap is the message of a Store over other entries; word is 0 if they are smaller and not in the first page.
+func overlap(index uint64, order uint, word uint64) string {
+	if _, o, ok := unpack(word); ok {
+		return fmt.Sprintf("xarray: store of order %d at index %#x over an entry of order %d", order, index, o)
+	}
+	return fmt.Sprintf("xarray: store of order %d at index %#x over smaller entries", order, index)
+}
+
+// grow makes the tree high enough for an entry, and returns the root. Like the rest of Store it panics before it has changed
+// anything.
+func (a *Array) grow(index uint64, order uint) *node {
+	n := a.root.Load()
+	if n == nil {
+		level := uint8(1)
+		for order >= topOf(level) || index > lastOf(level) {
+			level++
+		}
+		n = a.newNode(level)
+		a.root.Store(n)
+		return n
+	}
+	if order >= topOf(n.level) && index == 0 {
+		panic(overlap(index, order, 0)) // over all there is, and no root is empty
+	}
+	for order >= topOf(n.level) || index > n.last() {
+		up := a.newNode(n.level + 1)
+		up.kids[0].Store(n)
+		for m := range uint(nmarks) {
+			if n.bitmaps[m].Load() != 0 {
+				up.set(m, 1)
+			}
+		}
+		up.set(present, 1)
+		a.root.Store(up)
+		n = up
+	}
+	return n
+}
+
+// Erase removes the entry that covers index, with its marks, and returns what it was. Nodes left empty are given back.
+// Needs the caller's lock.
+func (a *Array) Erase(index uint64) (value uint64, order uint, ok bool) {
+	var p place
+	if !a.find(index, &p) {
+		return 0, 0, false
+	}
+	value, order, _ = unpack(p.word)
+	for m := range Mark(nmarks) {
+		a.unmark(&p, index, m)
+	}
+	b := p.maps()
+	var words []atomic.Uint64
+	if p.level == 0 {
+		words = p.leaf.words[:]
+	} else {
+		words = p.path[p.level].words
+	}
+	mask := slotMask(p.level, p.slot, order)
+	b.clear(present, mask)
+	if order > uint(levels[p.level].shift) {
+		b.clear(tail, mask)
+	}
+	for i := range uint(1) << (order - uint(levels[p.level].shift)) {
+		words[p.slot+i].Store(0)
+	}
+	a.entries.Add(^uint64(0))
+	a.pages.Add(-(uint64(1) << order))
+	if b[present].Load() == 0 {
+		a.prune(&p, index)
+	}
+	a.shrink()
+	return value, order, true
+}
+
+// prune unlinks the node of p, which is empty, and those above it that become so.
+func (a *Array) prune(p *place, index uint64) {
+	level := p.level
+	if level == 0 {
+		n := p.path[1]
+		i := n.slot(index)
+		n.clear(present, 1<<i)
+		n.leaves[i].Store(nil)
+		a.free(leafBytes)
+		level = 1
+	}
+	for ; p.path[level].bitmaps[present].Load() == 0; level++ {
+		a.free(p.path[level].size())
+		if level == p.root {
+			a.root.Store(nil)
+			return
+		}
+		n := p.path[level+1]
+		i := n.slot(index)
+		n.clear(present, 1<<i)
+		n.kids[i].Store(nil)
+	}
+}
+
+// shrink takes away roots that hold nothing but one node in slot 0. They keep their pointer to it: a reader that comes
+// from such a root still finds what is below.
+func (a *Array) shrink() {
+	for {
+		n := a.root.Load()
+		if n == nil || n.level == 1 || n.bitmaps[present].Load() != 1 {
+			return
+		}
+		kid := n.kids[0].Load()
+		if kid == nil {
+			return
+		}
+		a.root.Store(kid)
+		a.free(n.size())
+	}
+}
+
+func (a *Array) free(bytes uint64) { a.bytes.Add(-bytes) }
