@@ -1,31 +1,18 @@
 package extfmt
 
-import (
-	"errors"
-	"fmt"
-)
+import "godax/vfs"
 
 // ErrCorrupt is what every [*CorruptError] is to errors.Is: the image breaks its
-// format.
-var ErrCorrupt = errors.New("ext: corrupt")
+// format. It is vfs.ErrCorrupt.
+var ErrCorrupt = vfs.ErrCorrupt
 
 // CorruptError says what in an image breaks the format and where.
-type CorruptError struct {
-	Structure string // "directory block", "xattr block", ...
-	Field     string // the field that is wrong: "rec_len"; may be empty
-	Off       int64  // bytes from the start of the structure
-	Value     uint64 // what the field holds
-	Reason    string // why that cannot be
-}
+type CorruptError = vfs.CorruptError
 
-// Error describes the damage in one line.
-func (e *CorruptError) Error() string {
-	field := e.Field
-	if field == "" {
-		field = "bytes"
-	}
-	return fmt.Sprintf("ext: corrupt %s: %s at %d is %d: %s", e.Structure, field, e.Off, e.Value, e.Reason)
+// Corrupt makes the error for a broken structure of the ext format. off is in
+// bytes from the start of the device for structures with a fixed place, and from the
+// start of the structure where the decoder does not know its place; field is the
+// name that the format's documentation uses, and may be empty.
+func Corrupt(structure string, off int64, field string, value uint64, reason string) error {
+	return &vfs.CorruptError{Format: "ext", Structure: structure, Offset: off, Field: field, Value: value, Reason: reason}
 }
-
-// Unwrap returns ErrCorrupt.
-func (e *CorruptError) Unwrap() error { return ErrCorrupt }

@@ -118,7 +118,7 @@ type DirFormat struct {
 // does.
 func (f DirFormat) At(block []byte, off int) (Dirent, error) {
 	bad := func(field string, at int, v uint64, reason string) (Dirent, error) {
-		return Dirent{}, &CorruptError{"directory block", field, int64(off + at), v, reason}
+		return Dirent{}, Corrupt("directory block", int64(off+at), field, v, reason)
 	}
 	if off < 0 || off > len(block)-DirentMin || off&3 != 0 {
 		return bad("rec_len", 0, uint64(off), "the chain of records leaves the block")

@@ -8,18 +8,18 @@ import (
 // Hash versions of an htree (DX_HASH_*). The unsigned variants are the same
 // functions with name bytes taken as unsigned; s_flags says which the image uses.
 const (
-	HashLegacy          = 0
-	HashHalfMD4         = 1
-	HashTEA             = 2
-	hashUnsigned        = 3 // added to the above
-	maxHtreeLevels      = 2 // s without the large_dir feature: root and one level of nodes
-	htreeRootEntries    = 0x20
-	htreeNodeEntries    = 0x08
-	htreeEntryLen       = 8
-	htreeEOF            = 0x7fffffff // hash value reserved for the end of a directory
-	flagUnsignedHash    = 0x0002     // s_flags: EXT2_FLAGS_UNSIGNED_HASH
-	delta               = 0x9E3779B9 // TEA's constant
-	md4K2, md4K3 uint32 = 0x5A827999, 0x6ED9EBA1
+	HashLegacy              = 0
+	HashHalfMD4             = 1
+	HashTEA                 = 2
+	hashUnsigned            = 3 // added to the above
+	maxHtreeLevels          = 2 // s without the large_dir feature: root and one level of nodes
+	htreeRootEntries        = 0x20
+	htreeNodeEntries        = 0x08
+	htreeEntryLen           = 8
+	htreeEOF                = 0x7fffffff // hash value reserved for the end of a directory
+	flagUnsignedHash        = 0x0002     // s_flags: EXT2_FLAGS_UNSIGNED_HASH
+	delta                   = 0x9E3779B9 // TEA's constant
+	md4K2, md4K3     uint32 = 0x5A827999, 0x6ED9EBA1
 )
 
 // NameHash computes the hashes of names in an htree directory.
@@ -174,7 +174,7 @@ type HtreeRoot struct {
 func ParseHtreeRoot(block []byte) (HtreeRoot, error) {
 	const info = 0x18
 	bad := func(field string, at int, v uint64, reason string) (HtreeRoot, error) {
-		return HtreeRoot{}, &CorruptError{"htree root", field, int64(at), v, reason}
+		return HtreeRoot{}, Corrupt("htree root", int64(at), field, v, reason)
 	}
 	if len(block) < htreeRootEntries+htreeEntryLen {
 		return bad("", 0, uint64(len(block)), "block too small")
@@ -199,7 +199,7 @@ func HtreeChild(block []byte, root bool, hash uint32) (uint32, error) {
 		start = htreeRootEntries
 	}
 	bad := func(field string, at int, v uint64, reason string) (uint32, error) {
-		return 0, &CorruptError{"htree node", field, int64(at), v, reason}
+		return 0, Corrupt("htree node", int64(at), field, v, reason)
 	}
 	if len(block) < start+htreeEntryLen {
 		return bad("", 0, uint64(len(block)), "block too small")
