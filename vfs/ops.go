@@ -1,0 +1,312 @@
+package vfs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+// checkName returns why name cannot be a directory entry, if so.
+func checkName(name string) error {
+	switch {
+	case name == "" || strings.ContainsAny(name, "/\x00"):
+		return syscall.EINVAL
+	case name == "." || name == "..":
+		return fs.ErrExist
+	}
+	return nil
+}
+
+// Lookup returns the inode behind a name in the directory n. Errors: ENOTDIR,
+// fs.ErrNotExist, EINVAL for what cannot be a name.
+func (n *Node) Lookup(name string) (*Node, error) {
+	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
+		return nil, syscall.EINVAL
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.stepLocked(name)
+}
+
+// Parent returns the directory above the directory n; the root's is the root.
+func (n *Node) Parent() (*Node, error) {
+	if n.dir == nil {
+		return nil, errNotDir
+	}
+	if n == n.m.root {
+		return n.m.Root()
+	}
+	n.mu.RLock() // while n has a name its parent cannot be removed
+	defer n.mu.RUnlock()
+	if n.dead.Load() {
+		return nil, fs.ErrNotExist
+	}
+	return n.m.get(n.parent.Load())
+}
+
+// ReadDir calls yield for the entries of the directory n from position pos, without
+// "." and "..", until it returns false. yield runs with the directory locked and
+// must not use the file system.
+func (n *Node) ReadDir(pos uint64, yield func(Dirent) bool) error {
+	if n.dir == nil {
+		return errNotDir
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if n.dead.Load() {
+		return nil
+	}
+	return n.dir.ReadDir(pos, yield)
+}
+
+// Readlink returns the target of a symbolic link; EINVAL for anything else.
+func (n *Node) Readlink() (string, error) {
+	if n.link == nil {
+		return "", syscall.EINVAL
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.link.Readlink()
+}
+
+// SetAttr changes attributes.
+func (n *Node) SetAttr(a SetAttr) error {
+	if err := n.m.writable(); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.inode.SetAttr(a)
+}
+
+// Truncate changes the size of a regular file. It waits for pins of what is cut off.
+// Errors: EISDIR, EINVAL for other types and negative sizes.
+func (n *Node) Truncate(ctx context.Context, size int64) error {
+	switch {
+	case n.dir != nil:
+		return errIsDir
+	case n.file == nil || size < 0:
+		return syscall.EINVAL
+	}
+	if err := n.m.writable(); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.file.Truncate(ctx, size)
+}
+
+// sync writes one inode back and keeps an error for its open files. No lock is held.
+func (n *Node) sync(ctx context.Context, dataOnly bool) error {
+	if n.file == nil {
+		return n.m.fs.Sync(ctx)
+	}
+	err := n.file.Sync(ctx, dataOnly)
+	if err != nil && ctx.Err() == nil {
+		n.wb.record(err)
+	}
+	return err
+}
+
+// Xattr returns the value of an extended attribute; ENODATA, ENOTSUP.
+func (n *Node) Xattr(name string) ([]byte, error) {
+	if n.xattrs == nil {
+		return nil, syscall.ENOTSUP
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.xattrs.Xattr(name)
+}
+
+// ListXattr returns the names of all extended attributes, sorted; none if the format
+// has no such thing.
+func (n *Node) ListXattr() ([]string, error) {
+	if n.xattrs == nil {
+		return nil, nil
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.xattrs.ListXattr()
+}
+
+// SetXattr sets an extended attribute; for create and replace see [Xattrs].
+func (n *Node) SetXattr(name string, value []byte, create, replace bool) error {
+	return n.changeXattrs(func(x Xattrs) error { return x.SetXattr(name, value, create, replace) })
+}
+
+// RemoveXattr removes an extended attribute; ENODATA.
+func (n *Node) RemoveXattr(name string) error {
+	return n.changeXattrs(func(x Xattrs) error { return x.RemoveXattr(name) })
+}
+
+func (n *Node) changeXattrs(change func(Xattrs) error) error {
+	if n.xattrs == nil {
+		return syscall.ENOTSUP
+	}
+	if err := n.m.writable(); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return change(n.xattrs)
+}
+
+// lockDir locks the directory n for a change of its entry name. It is unlocked again if there is
+// an error: ENOTDIR, EROFS, fs.ErrNotExist for a directory that was removed.
+func (n *Node) lockDir(name string) error {
+	if n.dir == nil {
+		return errNotDir
+	}
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if err := n.m.writable(); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	if n.dead.Load() {
+		n.mu.Unlock()
+		return fs.ErrNotExist
+	}
+	return nil
+}
+
+// Create makes an inode of any type in the directory n. In a directory with the setgid
+// bit the group is the directory's, and a new directory has the bit too.
+func (n *Node) Create(name string, ni NewInode) (*Node, error) {
+	if err := n.existsReadOnly(name); err != nil {
+		return nil, err
+	}
+	if err := n.lockDir(name); err != nil {
+		return nil, err
+	}
+	defer n.mu.Unlock()
+	if a := n.inode.Attr(); a.Mode&fs.ModeSetgid != 0 {
+		ni.GID = a.GID
+		if ni.Mode.IsDir() {
+			ni.Mode |= fs.ModeSetgid
+		}
+	}
+	inode, err := n.dir.Create(name, ni)
+	if err != nil {
+		return nil, err
+	}
+	return n.m.adopt(inode)
+}
+
+// existsReadOnly makes what exists on a read-only mount fs.ErrExist, not EROFS.
+func (n *Node) existsReadOnly(name string) error {
+	if !n.m.readOnly || n.dir == nil {
+		return nil
+	}
+	child, err := n.Lookup(name)
+	if err != nil {
+		return nil
+	}
+	child.Put()
+	return fs.ErrExist
+}
+
+// Link makes name in the directory n another name of target. EPERM for a directory,
+// fs.ErrNotExist if target's last name is gone.
+func (n *Node) Link(name string, target *Node) error {
+	if target.dir != nil {
+		return syscall.EPERM
+	}
+	if err := n.lockDir(name); err != nil {
+		return err
+	}
+	defer n.mu.Unlock()
+	target.mu.Lock()
+	defer target.mu.Unlock()
+	if target.dead.Load() {
+		return fs.ErrNotExist
+	}
+	return n.dir.Link(name, target.inode)
+}
+
+// Unlink removes a name that is not a directory's (EISDIR). The inode lives on while
+// it is open.
+func (n *Node) Unlink(name string) error {
+	if err := n.lockDir(name); err != nil {
+		return err
+	}
+	child, err := n.stepLocked(name)
+	if err != nil {
+		n.mu.Unlock()
+		return err
+	}
+	defer child.Put() // last, without locks
+	defer n.mu.Unlock()
+	if child.dir != nil {
+		return errIsDir
+	}
+	child.mu.Lock()
+	defer child.mu.Unlock()
+	if err := n.dir.Unlink(name, child.inode); err != nil {
+		return err
+	}
+	child.updateDead()
+	return nil
+}
+
+// Rmdir removes an empty directory; ENOTDIR, ENOTEMPTY.
+func (n *Node) Rmdir(name string) error {
+	if err := n.lockDir(name); err != nil {
+		return err
+	}
+	child, err := n.stepLocked(name)
+	if err != nil {
+		n.mu.Unlock()
+		return err
+	}
+	defer child.Put()
+	defer n.mu.Unlock()
+	if child.dir == nil {
+		return errNotDir
+	}
+	child.mu.Lock()
+	defer child.mu.Unlock()
+	if err := n.dir.Rmdir(name, child.inode); err != nil {
+		return err
+	}
+	child.dead.Store(true)
+	return nil
+}
+
+// updateDead notes whether the last name is gone. n.mu is held exclusively.
+func (n *Node) updateDead() {
+	if n.inode.Attr().Nlink == 0 {
+		n.dead.Store(true)
+	}
+}
+
+// lockOrdered locks the nodes (nil and doubles left out) exclusively, directories
+// before others and each kind by number. It returns the unlocking.
+func lockOrdered(nodes ...*Node) (unlock func()) {
+	nodes = slices.DeleteFunc(nodes, func(n *Node) bool { return n == nil })
+	slices.SortFunc(nodes, func(a, b *Node) int {
+		if (a.dir != nil) != (b.dir != nil) {
+			if a.dir != nil {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.ino, b.ino)
+	})
+	nodes = slices.Compact(nodes)
+	for _, n := range nodes {
+		n.mu.Lock()
+	}
+	return func() {
+		for _, n := range nodes {
+			n.mu.Unlock()
+		}
+	}
+}
