@@ -12,7 +12,7 @@ func (a *Array) Check() error {
 	root := a.root.Load()
 	var c checker
 	if root != nil {
-		if root.level > 1 && root.bitmaps[present].Load() == 1 && root.kids[0].Load() != nil {
+		if root.level > 1 && root.bitmaps[present].Load() == 1 && root.kid(0).Load() != nil {
 			return fmt.Errorf("xarray: root of level %d has one node in slot 0 and nothing else", root.level)
 		}
 		if err := c.node(root, 0); err != nil {
@@ -33,15 +33,15 @@ type checker struct{ entries, pages, bytes uint64 }
 func (c *checker) node(n *node, base uint64) error {
 	c.bytes += n.size()
 	var want [nmaps]uint64
-	for i := range uint(len(n.words)) {
+	for i := range uint(n.mask) + 1 {
 		var b *bitmaps
 		var err error
 		at := n.base(base, i)
 		if n.level == 1 {
-			if l := n.leaves[i].Load(); l != nil {
+			if l := n.leaf(i).Load(); l != nil {
 				b, err = &l.bitmaps, c.leaf(l, at)
 			}
-		} else if kid := n.kids[i].Load(); kid != nil {
+		} else if kid := n.kid(i).Load(); kid != nil {
 			b, err = &kid.bitmaps, c.node(kid, at)
 			if kid.level != n.level-1 {
 				return fmt.Errorf("xarray: node of level %d at %#x below level %d", kid.level, at, n.level)
@@ -53,7 +53,7 @@ func (c *checker) node(n *node, base uint64) error {
 		if b == nil {
 			continue
 		}
-		if n.words[i].Load() != 0 {
+		if n.word(i).Load() != 0 {
 			return fmt.Errorf("xarray: page %#x, level %d: both a node and a word", at, n.level)
 		}
 		want[present] |= 1 << i
@@ -63,7 +63,7 @@ func (c *checker) node(n *node, base uint64) error {
 			}
 		}
 	}
-	return c.slots(n.words, &n.bitmaps, &want, n.level, base)
+	return c.slots(n.words(), &n.bitmaps, &want, n.level, base)
 }
 
 // leaf checks a leaf whose first page is base.

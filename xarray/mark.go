@@ -84,9 +84,9 @@ func (n *node) tag(first, last uint64, from, to uint) (count uint64) {
 		case !n.filled(i):
 			got = 1
 		case n.level == 1:
-			got = n.leaves[i].Load().tag(lo, hi, from, to)
+			got = n.leaf(i).Load().tag(lo, hi, from, to)
 		default:
-			got = n.kids[i].Load().tag(lo, hi, from, to)
+			got = n.kid(i).Load().tag(lo, hi, from, to)
 		}
 		if got != 0 {
 			tagged |= 1 << i

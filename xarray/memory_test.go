@@ -17,8 +17,8 @@ func TestNodeSizes(t *testing.T) {
 		size  uintptr
 	}{
 		{"leaf", reflect.TypeFor[leaf](), 0, leafBytes},
+		{"narrowLeaves", reflect.TypeFor[narrowLeaves](), 0, narrowBytes},
 		{"narrow", reflect.TypeFor[narrow](), 0, narrowBytes},
-		{"narrowUpper", reflect.TypeFor[narrowUpper](), 0, narrowBytes},
 		{"wide", reflect.TypeFor[wide](), 8, wideBytes},
 	}
 	for _, tt := range tests {

@@ -20,74 +20,76 @@ func (a *Array) NextMarked(from, last uint64, m Mark) (first uint64, order uint,
 
 // next finds the first entry with a bit in a bitmap: a mark, or present.
 //
-// The way down follows from. If it ends where nothing is left, the search goes on at back, the lowest node of the way
-// with something in later slots. What is there is the result, unless a writer took it away in between; then
-// it starts again from the page reached.
+// It goes down to where from is, as Load does, and looks for a bit from there on. If there is none it goes
+// up until a node has one in a later slot, and down to the first entry there. If that is gone, a
+// writer was at work, and the search starts again from the page reached.
 func (a *Array) next(from, last uint64, which uint) (first uint64, order uint, value uint64, ok bool) {
-restart:
 	for from <= last {
 		n := a.root.Load()
 		if n == nil || from > n.last() {
 			break
 		}
-		var back *node
-		var later uint64 // slots of back
-		jumped := false
-		for {
-			i := n.slot(from)
-			found := n.bitmaps.from(which, i)
-			if found != 0 {
-				j := uint(bits.TrailingZeros64(found))
-				if j > i {
-					if from = n.base(from, j); from > last {
-						break restart
-					}
-				}
-				if rest := found & (found - 1); rest != 0 {
-					back, later = n, rest
-				}
-				at := n.base(from, j)
-				var l *leaf
-				var kid *node
-				if n.level == 1 {
-					l = n.leaves[j].Load()
-				} else {
-					kid = n.kids[j].Load()
-				}
-				switch {
-				case l == nil && kid == nil:
-					if first, order, value, ok = result(at, n.words[j].Load(), from); ok {
-						return
-					}
-					continue restart
-				case j < i: // a writer has put a node in the place of an entry
-					continue restart
-				case kid != nil:
-					n = kid
-					continue
-				}
-				if found = l.bitmaps.from(which, uint(from%leafSlots)); found != 0 {
-					at |= uint64(bits.TrailingZeros64(found))
-					if at > last {
-						break restart
-					}
-					if first, order, value, ok = result(at, l.words[at%leafSlots].Load(), from); ok {
-						return
-					}
-					continue restart
-				}
+		root := n.level
+		var path [len(levels)]*node // by level
+		var l *leaf
+		for n.level > 1 {
+			path[n.level] = n
+			kid := n.kid(n.slot(from)).Load()
+			if kid == nil {
+				break
 			}
-			// Nothing here.
-			if back == nil {
-				if !jumped {
-					break restart
-				}
-				continue restart
+			n = kid
+		}
+		i := n.slot(from)
+		if n.level == 1 {
+			path[1] = n
+			l = n.leaf(i).Load()
+		}
+		var found uint64 // slots to look at: of l if it is not nil, else of n
+		if l != nil {
+			if found = l.bitmaps.from(which, uint(from%leafSlots)); found == 0 {
+				l, found = nil, n.bitmaps.after(which, i)
 			}
-			n, back, jumped = back, nil, true
-			if from = n.base(from, uint(bits.TrailingZeros64(later))); from > last {
-				break restart
+		} else {
+			found = n.bitmaps.from(which, i)
+		}
+		for found == 0 && n.level < root {
+			n = path[n.level+1]
+			found = n.bitmaps.after(which, n.slot(from))
+		}
+		if found == 0 {
+			break
+		}
+		for l == nil && found != 0 {
+			j := uint(bits.TrailingZeros64(found))
+			at := n.base(from, j)
+			if at > last {
+				return 0, 0, 0, false
 			}
+			if n.level == 1 {
+				l = n.leaf(j).Load()
+			} else if kid := n.kid(j).Load(); kid != nil {
+				from, n = at, kid
+				found = n.bitmaps[which].Load()
+				continue
+			}
+			if l == nil {
+				first, order, value, ok = result(at, n.word(j).Load(), from)
+				break
+			}
+			from = at
+			found = l.bitmaps[which].Load()
+		}
+		if l != nil && found != 0 {
+			j := uint(bits.TrailingZeros64(found))
+			at := from&^(leafSlots-1) | uint64(j)
+			if at > last {
+				break
+			}
+			first, order, value, ok = result(at, l.words[j].Load(), from)
+		}
+		if ok {
+			return first, order, value, true
 		}
 	}
 	return 0, 0, 0, false

@@ -23,7 +23,7 @@ const (
 // a word of its own. A test compares them with the heap.
 const (
 	leafBytes   = 576
-	narrowBytes = 256
+	narrowBytes = 176
 	wideBytes   = 1152
 )
 
@@ -64,39 +64,42 @@ func (b *bitmaps) from(which uint, slot uint) uint64 {
 	return b[which].Load() & (^uint64(0) << b.first(slot))
 }
 
+// after returns the bits of the bitmap after a slot.
+func (b *bitmaps) after(which uint, slot uint) uint64 {
+	return b[which].Load() & (^uint64(1) << slot)
+}
+
 // leaf is a node of level 0. It has no pointers: the collector does not look inside.
 type leaf struct {
 	bitmaps
 	words [leafSlots]atomic.Uint64
 }
 
-// node is a node of level 1 or more. A slot holds a node, a word or nothing. Its slices are arrays in the same allocation.
+// node is the head of a node of level 1 or more. A slot holds a node (at level 1 a leaf), a word or nothing. The
+// arrays follow the head: see kid, leaf and word.
 type node struct {
-	level uint8 // immutable, as are the next two and the slices
+	level uint8 // immutable, as are the next two
 	shift uint8 // first bit of the page number that selects the slot
 	mask  uint8 // slots less one
-
-	kids   []atomic.Pointer[node] // level 2 and more
-	leaves []atomic.Pointer[leaf] // level 1
-	words  []atomic.Uint64        // where there is no kid or leaf
 	bitmaps
 }
 
-// narrow is a node of level 1.
-type narrow struct {
+// narrowLeaves is a node of level 1.
+type narrowLeaves struct {
 	node
 	leaves [narrowSlots]atomic.Pointer[leaf]
 	words  [narrowSlots]atomic.Uint64
 }
 
-// narrowUpper is a node of level 3.
-type narrowUpper struct {
+// narrow is a node of level 3.
+type narrow struct {
 	node
 	kids  [narrowSlots]atomic.Pointer[node]
 	words [narrowSlots]atomic.Uint64
 }
 
-// wide is a node of any other level.
+// wide is a node of any other level. The one of level 11 leaves slots unused, but has the mask of the others: the page numbers end
+// where its slots do.
 type wide struct {
 	node
 	kids  [wideSlots]atomic.Pointer[node]
@@ -110,28 +113,26 @@ func (a *Array) newLeaf() *leaf {
 
 func (a *Array) newNode(level uint8) *node {
 	var n *node
-	switch slots := 1 << levels[level].bits; {
+	switch {
 	case level == 1:
-		t := new(narrow)
-		n = &t.node
-		n.leaves, n.words = t.leaves[:], t.words[:]
-	case slots == narrowSlots:
-		t := new(narrowUpper)
-		n = &t.node
-		n.kids, n.words = t.kids[:], t.words[:]
+		n = &new(narrowLeaves).node
+	case levels[level].bits == 3:
+		n = &new(narrow).node
 	default:
-		t := new(wide)
-		n = &t.node
-		n.kids, n.words = t.kids[:slots], t.words[:slots]
+		n = &new(wide).node
 	}
-	n.level, n.shift, n.mask = level, levels[level].shift, 1<<levels[level].bits-1
+	n.level, n.shift = level, levels[level].shift
+	n.mask = wideSlots - 1
+	if levels[level].bits == 3 {
+		n.mask = narrowSlots - 1
+	}
 	a.bytes.Add(n.size())
 	return n
 }
 
 // size returns the bytes that the allocator takes for the node.
 func (n *node) size() uint64 {
-	if len(n.words) == narrowSlots {
+	if n.mask == narrowSlots-1 {
 		return narrowBytes
 	}
 	return wideBytes
@@ -157,9 +158,9 @@ func (n *node) base(index uint64, slot uint) uint64 {
 // filled reports whether the slot holds a node, and not a word or nothing.
 func (n *node) filled(slot uint) bool {
 	if n.level == 1 {
-		return n.leaves[slot].Load() != nil
+		return n.leaf(slot).Load() != nil
 	}
-	return n.kids[slot].Load() != nil
+	return n.kid(slot).Load() != nil
 }
 
 // place is where an entry is: the path to it, as a writer needs it.
@@ -191,17 +192,17 @@ func (a *Array) find(index uint64, p *place) bool {
 		p.path[n.level] = n
 		i := n.slot(index)
 		if n.level == 1 {
-			l := n.leaves[i].Load()
+			l := n.leaf(i).Load()
 			if l == nil {
-				return p.at(n.level, n.words[i].Load(), i)
+				return p.at(n.level, n.word(i).Load(), i)
 			}
 			p.leaf = l
 			i = uint(index % leafSlots)
 			return p.at(0, l.words[i].Load(), i)
 		}
-		kid := n.kids[i].Load()
+		kid := n.kid(i).Load()
 		if kid == nil {
-			return p.at(n.level, n.words[i].Load(), i)
+			return p.at(n.level, n.word(i).Load(), i)
 		}
 		n = kid
 	}

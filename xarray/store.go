@@ -21,28 +21,28 @@ func (a *Array) Store(index uint64, order uint, value uint64) {
 	word := pack(value, order)
 	for order < uint(n.shift) {
 		i := n.slot(index)
-		if w := n.words[i].Load(); w != 0 {
+		if w := n.word(i).Load(); w != 0 {
 			panic(overlap(index, order, w))
 		}
 		if n.level == 1 {
-			l := n.leaves[i].Load()
+			l := n.leaf(i).Load()
 			if l == nil {
 				l = a.newLeaf()
-				n.leaves[i].Store(l)
+				n.leaf(i).Store(l)
 				n.set(present, 1<<i)
 			}
 			a.put(&l.bitmaps, l.words[:], 0, uint(index%leafSlots), index, order, word)
 			return
 		}
-		kid := n.kids[i].Load()
+		kid := n.kid(i).Load()
 		if kid == nil {
 			kid = a.newNode(n.level - 1)
-			n.kids[i].Store(kid)
+			n.kid(i).Store(kid)
 			n.set(present, 1<<i)
 		}
 		n = kid
 	}
-	a.put(&n.bitmaps, n.words, n.level, n.slot(index), index, order, word)
+	a.put(&n.bitmaps, n.words(), n.level, n.slot(index), index, order, word)
 }
 
 // put ends Store in the node that the entry belongs in.
@@ -96,7 +96,7 @@ func (a *Array) grow(index uint64, order uint) *node {
 	}
 	for order >= topOf(n.level) || index > n.last() {
 		up := a.newNode(n.level + 1)
-		up.kids[0].Store(n)
+		up.kid(0).Store(n)
 		for m := range uint(nmarks) {
 			if n.bitmaps[m].Load() != 0 {
 				up.set(m, 1)
@@ -125,7 +125,7 @@ func (a *Array) Erase(index uint64) (value uint64, order uint, ok bool) {
 	if p.level == 0 {
 		words = p.leaf.words[:]
 	} else {
-		words = p.path[p.level].words
+		words = p.path[p.level].words()
 	}
 	mask := slotMask(p.level, p.slot, order)
 	b.clear(present, mask)
@@ -151,7 +151,7 @@ func (a *Array) prune(p *place, index uint64) {
 		n := p.path[1]
 		i := n.slot(index)
 		n.clear(present, 1<<i)
-		n.leaves[i].Store(nil)
+		n.leaf(i).Store(nil)
 		a.free(leafBytes)
 		level = 1
 	}
@@ -164,7 +164,7 @@ func (a *Array) prune(p *place, index uint64) {
 		n := p.path[level+1]
 		i := n.slot(index)
 		n.clear(present, 1<<i)
-		n.kids[i].Store(nil)
+		n.kid(i).Store(nil)
 	}
 }
 
@@ -176,7 +176,7 @@ func (a *Array) shrink() {
 		if n == nil || n.level == 1 || n.bitmaps[present].Load() != 1 {
 			return
 		}
-		kid := n.kids[0].Load()
+		kid := n.kid(0).Load()
 		if kid == nil {
 			return
 		}

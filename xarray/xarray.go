@@ -67,16 +67,16 @@ func (a *Array) Load(index uint64) (value uint64, order uint, ok bool) {
 	}
 	for n.level > 1 {
 		i := n.slot(index)
-		kid := n.kids[i].Load()
+		kid := n.kid(i).Load()
 		if kid == nil {
-			return unpack(n.words[i].Load())
+			return unpack(n.word(i).Load())
 		}
 		n = kid
 	}
 	i := n.slot(index)
-	l := n.leaves[i].Load()
+	l := n.leaf(i).Load()
 	if l == nil {
-		return unpack(n.words[i].Load())
+		return unpack(n.word(i).Load())
 	}
 	return unpack(l.words[index%leafSlots].Load())
 }
