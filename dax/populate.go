@@ -1,7 +1,5 @@
 package dax
 
-import "godax/pmem"
-
 // Intent says why pages are asked for.
 type Intent uint8
 
@@ -58,32 +56,30 @@ const (
 	New
 )
 
-// Request is one question to a file system: which pages, and why. It is valid
-// the PopulatePFNs call only.
-//
-// The exported fields are read-only to the file system.
+// Request is one question to a file system: which frames, and why. It is valid
+// during the PopulatePFNs call only. Its exported fields are the file system's to
+// read, not to change.
 type Request struct {
 	Mapping *Mapping
 	Page    uint64 // the page that must be covered
-	N       uint64 // widest run worth covering, starting at Page: a hint, at least 1
-	Order   uint   // order of the slot held around Page; answers beyond it are taken where absent
+	N       uint64 // widest run worth covering, from Page on: a hint, at least 1
+	Order   uint   // order of the slot that is held around Page
 	Intent  Intent
 	NoWait  bool // answer ErrWouldBlock instead of sleeping
 	Sync    bool // call MetadataPending if a crash now could lose the answer
 
-	// Off and Len are the bytes that are about to be written, for IntentWrite; a fault
-	// asks for whole pages up to the end of the file. A file system whose blocks are
-	// smaller than a page need allocate no others.
+	// Off and Len are the bytes that are about to be written, for IntentWrite. They
+	// include a byte of Page. A file system whose blocks are smaller than a page need
+	// allocate no others.
 	Off, Len int64
 
 	answers []answer
-	sync    bool
+	pending bool // MetadataPending was called
 }
 
-// answer is one Insert or Hole call.
-type answer struct {
-	page, n uint64
-	pfn     pmem.PFN
-	attr    Attr
-	kind    Kind
-}
+// First is the first page that an answer can use: that of the slot held around
+// Page.
+func (r *Request) First() uint64 { return base(r.Page, r.Order) }
+
+// End is the page after the last one that an answer is asked for.
+func (r *Request) End() uint64 { return r.Page + r.N }

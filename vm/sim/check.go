@@ -4,19 +4,13 @@ import (
 	"errors"
 	"fmt"
 
-	"godax/pmem"
 	"godax/vm"
 )
 
-// Leaf is one translation of a view, as checkers see it.
-type Leaf struct {
-	Page  uint64 // first page of the file
-	Order uint
-	Kind  vm.Kind
-	PFN   pmem.PFN // for Frames, of the first page
-	Write bool
-	Dirty bool
-}
+// Leaf is one translation of a view.
+type Leaf = vm.Leaf
+
+var _ vm.Inspector = (*View)(nil)
 
 // Translations returns all translations, ascending by page: one instant's truth.
 func (v *View) Translations() []Leaf {

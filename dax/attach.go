@@ -1,0 +1,174 @@
+package dax
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"syscall"
+
+	"godax/pmem"
+	"godax/vm"
+)
+
+// attachment is a view without demand faults, and who answers for its pages.
+type attachment struct {
+	view vm.Prefaulter
+	p    Populator
+}
+
+// Attach puts the view on the file's list. A view without demand faults
+// (vm.Prefaulter) is filled before Attach returns, and from then on filled again
+// by every operation that took translations from it: holes are allocated for a
+// shared writable one, so that an ENOSPC comes now and not as a SIGBUS later. If
+// that fails the view is not attached. Pages past the end of the file, and bad
+// ones, raise SIGBUS when touched.
+//
+// Errors: EROFS for a shared writable view of a read-only file; what the file
+// system says. ctx may be nil.
+//
+// Locks: the inode lock is not needed. Takes fillMu, the invalidate lock shared,
+// and entry locks.
+func (m *Mapping) Attach(ctx context.Context, v vm.View, p Populator) error {
+	if v.Flags().SharedWrite() && m.cfg.ReadOnly {
+		return syscall.EROFS
+	}
+	m.mu.Lock()
+	dead := m.dead
+	m.mu.Unlock()
+	if dead {
+		return ErrGone
+	}
+	m.views.Add(v)
+	pf, ok := v.(vm.Prefaulter)
+	if !ok {
+		return nil
+	}
+	m.fillMu.Lock()
+	defer m.fillMu.Unlock()
+	a := attachment{pf, p}
+	m.attached = append(m.attached, a)
+	m.fills.Add(1)
+	if err := m.fillView(ctx, a, true); err != nil {
+		m.detachLocked(v)
+		return err
+	}
+	return nil
+}
+
+// Detach takes the view off the list, after marking what it wrote DIRTY. Nobody may
+// store through it any more. Its translations are the caller's to remove.
+//
+// Locks: takes wbMu and fillMu.
+func (m *Mapping) Detach(v vm.View) error {
+	page, n := v.Bounds()
+	_, err := m.collect(nil, page, n)
+	m.fillMu.Lock()
+	defer m.fillMu.Unlock()
+	m.detachLocked(v)
+	return err
+}
+
+// detachLocked is Detach with fillMu held, without collecting.
+func (m *Mapping) detachLocked(v vm.View) {
+	m.views.Remove(v)
+	i := slices.IndexFunc(m.attached, func(a attachment) bool { return a.view == v })
+	if i >= 0 {
+		m.attached = slices.Delete(m.attached, i, i+1)
+		m.fills.Add(-1)
+	}
+}
+
+// settle fills the views again that an operation took translations from. What
+// cannot be had raises SIGBUS when touched. Called with neither inval nor an entry
+// lock held.
+func (m *Mapping) settle() {
+	if m.fills.Load() == 0 {
+		return
+	}
+	m.fillMu.Lock()
+	defer m.fillMu.Unlock()
+	for _, a := range m.attached {
+		// With strict unset every failure becomes a page that raises SIGBUS.
+		_ = m.fillView(nil, a, false)
+	}
+}
+
+// fillView fills what the view says is stale, with fillMu held. If strict is set
+// the first failure but that of a bad page ends it.
+func (m *Mapping) fillView(ctx context.Context, a attachment, strict bool) error {
+	for {
+		page, n, ok := a.view.TakeStale()
+		if !ok {
+			return nil
+		}
+		m.inval.RLock()
+		err := m.prefault(ctx, a, run{page, n}, strict)
+		err = errors.Join(err, a.view.Complete())
+		m.inval.RUnlock()
+		if err != nil && strict {
+			return err
+		}
+	}
+}
+
+// prefault installs translations for a run of a view, as large as the entries are.
+// inval is held shared.
+func (m *Mapping) prefault(ctx context.Context, a attachment, r run, strict bool) error {
+	for page, end := r.page, r.page+r.n; page < end; {
+		if err := canceled(ctx); err != nil {
+			return err
+		}
+		fileEnd := m.pageEnd()
+		if page >= fileEnd {
+			return a.view.Install(vm.Translation{Page: page, N: end - page, Kind: vm.Gone})
+		}
+		next, err := m.prefaultEntry(ctx, a, run{page, min(end, fileEnd) - page})
+		if err != nil {
+			if strict && !errors.Is(err, pmem.ErrPoisoned) {
+				return err
+			}
+			next = page + 1
+			if err := a.view.Install(vm.Translation{Page: page, N: 1, Kind: vm.Gone}); err != nil {
+				return err
+			}
+		}
+		page = next
+	}
+	return nil
+}
+
+// prefaultEntry installs the part of the run that the entry around its first page
+// covers, and returns the page after that.
+func (m *Mapping) prefaultEntry(ctx context.Context, a attachment, r run) (uint64, error) {
+	end := m.pageEnd()
+	if r.page >= end {
+		return 0, ErrBeyondEnd
+	}
+	q := question{page: r.page, n: min(max(r.n, 1), runHint*16)}
+	order := m.readOrder(r.page, end)
+	store := a.view.Flags().SharedWrite()
+	if store {
+		q.intent = IntentWrite
+		q.off = int64(r.page) * pmem.PageSize
+		q.length = min(m.size.Load()-q.off, int64(q.n)*pmem.PageSize)
+		order = alignedOrder(r.page, q.n, m.cfg.PMDOrder)
+	}
+	s, err := m.answer(ctx, q, order, a.p)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { m.ungrab(s) }()
+	t := vm.Translation{Page: r.page, N: min(s.end(), r.page+r.n) - r.page, Write: store}
+	if s.word.is(wZero) {
+		t.Kind = vm.Zero
+	} else {
+		t.Kind, t.PFN = vm.Frames, s.word.at(r.page-s.page).pfn()
+		if _, err := frameBytes(t.PFN, 1, pmem.Normal); err != nil {
+			return 0, err // a page that went bad after its entry was made
+		}
+	}
+	if store {
+		m.dirtyForStore(a.view, s)
+	}
+	return r.page + t.N, a.view.Install(t)
+}

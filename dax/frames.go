@@ -1,0 +1,147 @@
+package dax
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"godax/pmem"
+)
+
+// Frames is the store of cached pages of one file system: frames of an anonymous
+// memory device, for pages whose own storage cannot be mapped. Clean cached pages
+// above the limit are given up, oldest first, while new ones are made.
+//
+// Locks: mu guards the fields below it. It comes after an entry lock; Mapping.mu
+// is never taken inside it.
+type Frames struct {
+	dev   pmem.Device
+	limit uint64 // frames in use above which clean pages are given up
+	max   uint64
+
+	inUse atomic.Uint64
+
+	mu    sync.Mutex
+	users []resident // by frame; its length is the number of frames ever used
+	spare []uint64   // used and freed, to be zeroed before use
+	hand  uint64     // where giveOneUp goes on looking
+}
+
+// resident says which page of which file a frame was given to; m is nil if it is
+// free.
+type resident struct {
+	m    *Mapping
+	page uint64
+}
+
+// NewFrames makes a store that keeps at most limit bytes of clean cached pages and
+// never holds more than max bytes, dirty, mapped and pinned ones included. Memory
+// is taken as it is needed.
+func NewFrames(limit, max int64) (*Frames, error) {
+	max -= max % pmem.PageSize
+	if max < pmem.PageSize || limit < 0 {
+		return nil, fmt.Errorf("dax: cached pages: limit %d, maximum %d: %w", limit, max, syscall.EINVAL)
+	}
+	dev, err := pmem.NewMemory(max, pmem.MemoryOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("dax: memory for cached pages: %w", err)
+	}
+	return &Frames{dev: dev, limit: uint64(limit) / pmem.PageSize, max: uint64(max) / pmem.PageSize}, nil
+}
+
+// Close gives the memory back. All mappings that use it have been evicted.
+func (f *Frames) Close() error {
+	if n := f.inUse.Load(); n != 0 {
+		return fmt.Errorf("dax: %d cached pages in use: %w", n, ErrBusy)
+	}
+	return f.dev.Close()
+}
+
+// InUse is the number of frames that hold cached pages.
+func (f *Frames) InUse() uint64 { return f.inUse.Load() }
+
+// alloc returns a zeroed frame for a page of m, and its bytes; ENOMEM if all are in
+// use.
+func (f *Frames) alloc(m *Mapping, page uint64) (pmem.PFN, []byte, error) {
+	if f.inUse.Load() >= f.limit {
+		f.giveOneUp()
+	}
+	f.mu.Lock()
+	var frame uint64
+	used := len(f.spare) > 0
+	switch {
+	case used:
+		frame = f.spare[len(f.spare)-1]
+		f.spare = f.spare[:len(f.spare)-1]
+	case uint64(len(f.users)) < f.max:
+		frame = uint64(len(f.users))
+		f.users = append(f.users, resident{})
+	default:
+		f.mu.Unlock()
+		return 0, nil, fmt.Errorf("dax: all %d frames for cached pages are in use: %w", f.max, syscall.ENOMEM)
+	}
+	f.users[frame] = resident{m, page}
+	f.mu.Unlock()
+	f.inUse.Add(1)
+	run, err := f.dev.DirectAccess(frame, 1, pmem.Normal)
+	if err != nil {
+		f.free(pmem.MakePFN(f.dev.ID(), frame))
+		return 0, nil, err
+	}
+	if used {
+		clear(run.Bytes)
+	}
+	return run.PFN, run.Bytes, nil
+}
+
+// free takes a frame back that nothing refers to any more.
+func (f *Frames) free(pfn pmem.PFN) {
+	f.mu.Lock()
+	f.users[pfn.Page()] = resident{}
+	f.spare = append(f.spare, pfn.Page())
+	f.mu.Unlock()
+	f.inUse.Add(^uint64(0))
+}
+
+// giveOneUp goes round the frames, a bounded number a call, and frees the first
+// that is clean and unused.
+func (f *Frames) giveOneUp() {
+	const look = 32
+	for range look {
+		f.mu.Lock()
+		if len(f.users) == 0 {
+			f.mu.Unlock()
+			return
+		}
+		frame := f.hand % uint64(len(f.users))
+		f.hand = frame + 1
+		r := f.users[frame]
+		f.mu.Unlock()
+		pfn := pmem.MakePFN(f.dev.ID(), frame)
+		if r.m != nil && r.m.evictCached(r.page, pfn) {
+			f.free(pfn)
+			return
+		}
+	}
+}
+
+// evictCached removes the entry of a clean cached page if nothing but the index
+// refers to its frame, and reports whether it did. It never waits: an entry lock
+// may be held by the caller.
+func (m *Mapping) evictCached(page uint64, pfn pmem.PFN) bool {
+	// Translations are made under an entry lock only, so a view that comes after this
+	// look either holds the lock below or finds the page absent.
+	mapped := m.views.Len() > 0
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	val, _, ok := m.index.Load(page)
+	w := word(val)
+	if !ok || !w.is(wCached) || w.pfn() != pfn || mapped || w.is(wLocked) ||
+		m.index.Marked(page, markDirty) || m.pins.overlaps(page, 1) {
+		return false
+	}
+	m.eraseLocked(page)
+	m.stats.Evicted.Add(1)
+	return true
+}

@@ -1,0 +1,123 @@
+package dax
+
+import (
+	"context"
+	"fmt"
+
+	"godax/vm"
+)
+
+// slot is an entry that the holder has locked.
+type slot struct {
+	page  uint64 // first page
+	order uint
+	word  word // as stored, the lock bit set
+}
+
+func (s slot) end() uint64 { return s.page + pages(s.order) }
+
+// wait says how an operation may sleep.
+type wait struct {
+	ctx    context.Context // may be nil
+	nowait bool
+}
+
+// grab locks the slot around page for a request of the given order, making a
+// placeholder where the index has nothing (semantics 3.2, rows 1 to 4).
+//
+// A smaller entry anywhere in an aligned run of order > 0 is a conflict:
+// vm.ErrFallback, at once. An order-0 request inside a larger zero entry or
+// placeholder removes that first; inside a larger mapped entry it gets the whole
+// entry.
+func (m *Mapping) grab(w wait, page uint64, order uint) (slot, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for {
+		if m.dead {
+			return slot{}, ErrGone
+		}
+		first, have, val, ok := m.index.Next(base(page, order), base(page, order)+pages(order)-1)
+		if !ok {
+			s := slot{page: base(page, order), order: order, word: wLocked}
+			m.index.Store(s.page, order, uint64(s.word))
+			return s, nil
+		}
+		if have < order {
+			return slot{}, vm.ErrFallback
+		}
+		s := slot{page: first, order: have, word: word(val)}
+		if s.word.is(wLocked) {
+			if w.nowait {
+				return slot{}, ErrWouldBlock
+			}
+			if err := m.waitLocked(w.ctx, first, true); err != nil {
+				return slot{}, err
+			}
+			// Whoever is woken may find another entry, or a conflict, and leave
+			// without locking this one: then the next in the queue must run (L5).
+			defer m.handOnLocked(first)
+			continue
+		}
+		s.word |= wLocked
+		m.index.Store(s.page, s.order, uint64(s.word))
+		if order == 0 && have > 0 && !s.word.is(wMapped) {
+			m.downgradeLocked(s)
+			continue
+		}
+		return s, nil
+	}
+}
+
+// handOnLocked wakes the next waiter of key unless somebody holds the entry there,
+// who will do it.
+func (m *Mapping) handOnLocked(key uint64) {
+	if first, _, val, ok := m.index.Next(key, key); ok && first == key && word(val).is(wLocked) {
+		return
+	}
+	m.wakeOneLocked(key)
+}
+
+// downgradeLocked removes a locked zero entry or placeholder of a larger order, so
+// that its pages can have entries of their own (row 3). Zero translations go
+// first, without mu.
+func (m *Mapping) downgradeLocked(s slot) {
+	if s.word.is(wZero) {
+		m.mu.Unlock()
+		m.views.Unmap(s.page, pages(s.order), false)
+		m.mu.Lock()
+	}
+	m.eraseLocked(s.page)
+}
+
+// eraseLocked removes the entry that covers page and wakes all its waiters.
+func (m *Mapping) eraseLocked(page uint64) {
+	first, _, _, ok := m.index.Next(page, page)
+	if !ok {
+		panic(fmt.Sprintf("dax: no entry at page %d to remove", page))
+	}
+	m.index.Erase(page)
+	m.wakeAllLocked(first)
+}
+
+// ungrab unlocks the slot and wakes one waiter.
+func (m *Mapping) ungrab(s slot) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ungrabLocked(s)
+}
+
+// ungrabLocked checks that the entry is the one that was locked (L10).
+func (m *Mapping) ungrabLocked(s slot) {
+	val, order, ok := m.index.Load(s.page)
+	if !ok || order != s.order || word(val) != s.word || !s.word.is(wLocked) {
+		panic(fmt.Sprintf("dax: unlock of page %d order %d: index has %#x order %d", s.page, s.order, val, order))
+	}
+	m.index.Store(s.page, s.order, uint64(s.word&^wLocked))
+	m.wakeOneLocked(s.page)
+}
+
+// setLocked gives the locked slot another word, keeping lock, order and marks.
+func (m *Mapping) setLocked(s *slot, w word) {
+	s.word = w | wLocked
+	m.index.Store(s.page, s.order, uint64(s.word))
+}

@@ -1,0 +1,82 @@
+package dax
+
+import "context"
+
+// waiter is one goroutine asleep on an entry. Its channel is closed by the wake.
+type waiter struct {
+	wake      chan struct{}
+	exclusive bool // means to lock the entry: wakes go to one of these at a time
+}
+
+// waitLocked sleeps until the entry that starts at page key is unlocked, removed
+// or changed. mu is held at the call and again at the return; everything looked up
+// before is stale then (L8). An exclusive waiter that returns nil must lock the
+// entry or hand the wake on with wakeOneLocked (L5).
+func (m *Mapping) waitLocked(ctx context.Context, key uint64, exclusive bool) error {
+	w := &waiter{wake: make(chan struct{}), exclusive: exclusive}
+	m.waiters[key] = append(m.waiters[key], w)
+	m.mu.Unlock()
+
+	var done <-chan struct{}
+	if ctx != nil {
+		done = ctx.Done()
+	}
+	var err error
+	select {
+	case <-w.wake:
+	case <-done:
+		err = ctx.Err()
+	}
+
+	m.mu.Lock()
+	if err != nil && !m.dropWaiterLocked(key, w) && exclusive {
+		m.wakeOneLocked(key) // the wake came too late to be used
+	}
+	return err
+}
+
+// dropWaiterLocked takes w off the queue; false if it was woken already.
+func (m *Mapping) dropWaiterLocked(key uint64, w *waiter) bool {
+	queue := m.waiters[key]
+	for i := range queue {
+		if queue[i] == w {
+			m.setQueueLocked(key, append(queue[:i:i], queue[i+1:]...))
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Mapping) setQueueLocked(key uint64, queue []*waiter) {
+	if len(queue) == 0 {
+		delete(m.waiters, key)
+		return
+	}
+	m.waiters[key] = queue
+}
+
+// wakeOneLocked wakes the waiters of key up to and including the first exclusive
+// one (L5, L7).
+func (m *Mapping) wakeOneLocked(key uint64) {
+	queue := m.waiters[key]
+	for len(queue) > 0 {
+		w := queue[0]
+		queue = queue[1:]
+		close(w.wake)
+		if w.exclusive {
+			break
+		}
+	}
+	if queue != nil {
+		m.setQueueLocked(key, queue)
+	}
+}
+
+// wakeAllLocked wakes every waiter of key: the entry is gone, or is another one
+// now (L6).
+func (m *Mapping) wakeAllLocked(key uint64) {
+	for _, w := range m.waiters[key] {
+		close(w.wake)
+	}
+	delete(m.waiters, key)
+}

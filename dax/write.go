@@ -1,0 +1,262 @@
+package dax
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"syscall"
+
+	"godax/pmem"
+)
+
+// WriteAt copies b into the file at off, extending it if need be (5.2), and marks
+// the pages DIRTY; Writeback makes them durable. It returns the bytes written; the
+// error says why they are fewer than len(b). A bad page is overwritten only whole.
+// ctx may be nil.
+//
+// The new size is published piece by piece, each after its bytes are in place; the
+// file system stores it on the medium afterwards.
+//
+// Locks: the caller holds the inode lock exclusive. Storage is found before a byte
+// is copied, and no entry lock is held during the copy of direct pages.
+func (m *Mapping) WriteAt(ctx context.Context, b []byte, off int64, p Populator) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("dax: write at %d: %w", off, syscall.EINVAL)
+	}
+	if int64(len(b)) > math.MaxInt64-pmem.PageSize-off {
+		return 0, fmt.Errorf("dax: write of %d bytes at %d: %w", len(b), off, syscall.EFBIG)
+	}
+	if m.cfg.ReadOnly {
+		return 0, syscall.EROFS
+	}
+	if len(b) == 0 {
+		return 0, nil
+	}
+	if off > m.size.Load() {
+		if err := m.zeroTail(ctx, p); err != nil {
+			return 0, err
+		}
+	}
+	done := 0
+	for done < len(b) {
+		at := off + int64(done)
+		n, err := m.writePiece(b[done:], at)
+		if err == errMiss {
+			if err = canceled(ctx); err == nil {
+				err = m.fillForWrite(ctx, at, int64(len(b)-done), p)
+			}
+		}
+		done += n
+		m.grow(at+int64(n), n)
+		if err != nil {
+			m.dropPastEnd()
+			m.settle()
+			return done, err
+		}
+	}
+	m.settle()
+	return done, nil
+}
+
+// dropPastEnd removes the entries of pages that a write was given and did not get
+// to (I15). The file system frees their storage.
+func (m *Mapping) dropPastEnd() {
+	m.inval.Lock()
+	defer m.inval.Unlock()
+	m.remove(m.pageEnd(), ToEnd)
+}
+
+// grow publishes the size after n bytes were stored up to end. Views that see the
+// file's end have pages to gain.
+func (m *Mapping) grow(end int64, n int) {
+	size := m.size.Load()
+	if n == 0 || end <= size {
+		return
+	}
+	m.size.Store(end)
+	if old, now := pagesUp(size), pagesUp(end); now > old && m.views.Len() > 0 {
+		m.views.Unmap(old, now-old, false)
+	}
+}
+
+// writePiece copies into the one entry that off lies in; errMiss if the index does
+// not allow stores there.
+func (m *Mapping) writePiece(b []byte, off int64) (int, error) {
+	page := pageOf(off)
+	val, order, ok := m.index.Load(page)
+	w := word(val)
+	if !ok || !w.answers(IntentWrite) {
+		return 0, errMiss
+	}
+	first := base(page, order)
+	n := min(int64(len(b)), int64(first+pages(order))*pmem.PageSize-off)
+	if w.is(wCached) {
+		return m.copyCached(page, b[:n], off, true)
+	}
+	inPage := off % pmem.PageSize
+	pfn := w.at(page - first).pfn()
+	run, err := frameBytes(pfn, pagesUp(inPage+n), pmem.Normal)
+	recovery := false
+	if errors.Is(err, pmem.ErrPoisoned) {
+		n = min(n, pmem.PageSize-inPage)
+		run, recovery, err = recoverFrame(pfn, n == pmem.PageSize)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("dax: write at %d: %w", off, err)
+	}
+	done := copy(run.Bytes[inPage:], b[:n])
+	if recovery {
+		if err := clearPoison(pfn); err != nil {
+			return 0, fmt.Errorf("dax: write at %d: %w", off, err)
+		}
+	}
+	m.markDirty(page)
+	return done, nil
+}
+
+// recoverFrame returns the bytes of one frame for a write to a run with bad media.
+// The bad page itself can only be overwritten whole, in recovery mode (5.2 step 7).
+func recoverFrame(pfn pmem.PFN, whole bool) (run pmem.Run, recovery bool, err error) {
+	run, err = frameBytes(pfn, 1, pmem.Normal)
+	if !whole || !errors.Is(err, pmem.ErrPoisoned) {
+		return run, false, err
+	}
+	run, err = frameBytes(pfn, 1, pmem.RecoveryWrite)
+	return run, true, err
+}
+
+// clearPoison declares a frame good that was overwritten whole.
+func clearPoison(pfn pmem.PFN) error {
+	if dev, ok := pmem.Lookup(pfn); ok {
+		if d, ok := dev.(pmem.Poisoner); ok {
+			return d.ClearPoison(pfn.Page(), 1)
+		}
+	}
+	return nil
+}
+
+// markDirty sets DIRTY on the entry of a page that was just stored to. It comes
+// after the copy: a writeback that cleaned the entry before did not flush these
+// bytes, and one that is about to clear the mark is waited for.
+func (m *Mapping) markDirty(page uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for {
+		first, _, val, ok := m.index.Next(page, page)
+		if !ok || !word(val).is(wMapped) {
+			return
+		}
+		if !word(val).is(wLocked) {
+			m.index.SetMark(page, markDirty)
+			return
+		}
+		if m.waitLocked(nil, first, false) != nil {
+			return
+		}
+	}
+}
+
+// fillForWrite makes the index allow stores at off, the next n of which follow.
+func (m *Mapping) fillForWrite(ctx context.Context, off, n int64, p Populator) error {
+	m.inval.RLock()
+	defer m.inval.RUnlock()
+	page := pageOf(off)
+	q := question{
+		page: page, n: pagesUp(off%pmem.PageSize + n), intent: IntentWrite, off: off, length: n,
+	}
+	// A slot as large as the run of whole pages allows, so that a large write makes
+	// large entries; pages that the write does not reach are not allocated.
+	order := alignedOrder(page, uint64(off%pmem.PageSize+n)/pmem.PageSize, m.cfg.PMDOrder)
+	if off%pmem.PageSize != 0 {
+		order = 0
+	}
+	s, err := m.answer(ctx, q, order, p)
+	if err == nil {
+		m.ungrab(s)
+	}
+	return err
+}
+
+// zeroTail clears what lies behind the end of the file in its last page, before
+// the file is extended past it: bytes stored there through a view never become
+// file data.
+//
+// Locks: as WriteAt.
+func (m *Mapping) zeroTail(ctx context.Context, p Populator) error {
+	size := m.size.Load()
+	if size%pmem.PageSize == 0 {
+		return nil
+	}
+	m.inval.RLock()
+	defer m.inval.RUnlock()
+	return m.zeroBytes(ctx, size, pmem.PageSize-size%pmem.PageSize, p)
+}
+
+// ZeroRange makes exactly the n bytes at off read as zero, up to the end of the
+// file at most, without changing which storage they have (5.10). n may be 0.
+//
+// Locks: the caller holds the inode lock exclusive.
+func (m *Mapping) ZeroRange(ctx context.Context, off, n int64, p Populator) error {
+	if off < 0 || n < 0 {
+		return fmt.Errorf("dax: zero %d bytes at %d: %w", n, off, syscall.EINVAL)
+	}
+	if m.cfg.ReadOnly {
+		return syscall.EROFS
+	}
+	size := m.size.Load()
+	if off >= size {
+		return nil
+	}
+	m.inval.RLock()
+	err := m.zeroBytes(ctx, off, min(n, size-off), p)
+	m.inval.RUnlock()
+	m.settle()
+	return err
+}
+
+// zeroBytes zeroes in place; what reads as zero already is left alone. The last
+// page may be zeroed past the end of the file. inval is held.
+func (m *Mapping) zeroBytes(ctx context.Context, off, n int64, p Populator) error {
+	for n > 0 {
+		if err := canceled(ctx); err != nil {
+			return err
+		}
+		page := pageOf(off)
+		val, order, ok := m.index.Load(page)
+		w := word(val)
+		if !ok || !w.is(wMapped|wZero) {
+			if err := m.fillLocked(ctx, page, p); err != nil {
+				return err
+			}
+			continue
+		}
+		k := min(n, int64(base(page, order)+pages(order))*pmem.PageSize-off)
+		if !w.is(wZero) {
+			var err error
+			if k, err = m.zeroPiece(ctx, page, off, k, p); err != nil {
+				return err
+			}
+		}
+		off, n = off+k, n-k
+	}
+	return nil
+}
+
+// zeroPiece zeroes at most n bytes of the one mapped entry that off lies in, and
+// returns how many.
+func (m *Mapping) zeroPiece(ctx context.Context, page uint64, off, n int64, p Populator) (int64, error) {
+	k, err := m.writePiece(zeroes[:min(n, int64(len(zeroes)))], off)
+	if err != errMiss {
+		return int64(k), err
+	}
+	n = min(n, pmem.PageSize-off%pmem.PageSize)
+	s, err := m.answer(ctx, question{page: page, n: 1, intent: IntentWrite, off: off, length: n}, 0, p)
+	if err == nil {
+		m.ungrab(s)
+	}
+	return 0, err
+}
+
+// zeroes is what zeroPiece writes; never changed.
+var zeroes [64 << 10]byte

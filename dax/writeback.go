@@ -1,0 +1,224 @@
+package dax
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"godax/pmem"
+	"godax/vm"
+)
+
+// WritebackStats says what one Writeback did.
+type WritebackStats struct {
+	Collected uint64 // pages that views were found to have written
+	Entries   uint64 // dirty entries cleaned
+	Pages     uint64 // pages flushed: those of the entries
+}
+
+// Writeback makes the pages of the n bytes at off durable that were dirty when it
+// began (5.7): it collects what views wrote, tags the dirty entries, and for each
+// one takes the permission to store away, flushes it, and only then clears DIRTY.
+// The devices' barriers come last; the file system's metadata is the caller's to
+// sync after that. n may reach past the end of the file.
+//
+// A page that cannot be flushed stays dirty, the others go on; the first error is
+// returned and kept for WritebackError. ctx may be nil.
+//
+// Locks: none needed; takes wbMu, entry locks, and the views' locks.
+func (m *Mapping) Writeback(ctx context.Context, off, n int64) (WritebackStats, error) {
+	if off < 0 || n < 0 {
+		return WritebackStats{}, fmt.Errorf("dax: writeback of %d bytes at %d", n, off)
+	}
+	if n == 0 {
+		return WritebackStats{}, nil
+	}
+	if n > math.MaxInt64-off {
+		n = math.MaxInt64 - off
+	}
+	first, last := pageOf(off), pageOf(off+n-1)
+
+	var st WritebackStats
+	var firstErr error
+	collected, err := m.collect(ctx, first, last-first+1)
+	st.Collected = collected
+	if err != nil {
+		return st, err
+	}
+	m.mu.Lock()
+	m.index.TagMarked(first, last, markDirty, markToWrite)
+	m.mu.Unlock()
+
+	var devices deviceSet
+	for next := first; ; {
+		s, ok, err := m.takeTagged(ctx, next, last)
+		if err != nil {
+			firstErr = err
+			break
+		}
+		if !ok {
+			break
+		}
+		if err := m.clean(s, &devices); err != nil {
+			m.wbErr.set(err)
+			if firstErr == nil {
+				firstErr = err
+			}
+		} else {
+			st.Entries++
+			st.Pages += pages(s.order)
+		}
+		if next = s.end(); next > last || next == 0 {
+			break
+		}
+	}
+	m.stats.Cleaned.Add(st.Pages)
+	if err := devices.barrier(); err != nil {
+		m.wbErr.set(err)
+		firstErr = errors.Join(firstErr, err)
+	}
+	return st, firstErr
+}
+
+// run is a run of pages.
+type run struct{ page, n uint64 }
+
+// collect asks the views that know from the hardware what was written, and marks
+// it DIRTY. Bits and marks change hands in one step: wbMu.
+func (m *Mapping) collect(ctx context.Context, page, n uint64) (uint64, error) {
+	if m.views.Len() == 0 {
+		return 0, nil
+	}
+	m.wbMu.Lock()
+	defer m.wbMu.Unlock()
+	var found []run
+	var err error
+	m.views.Each(page, n, func(v vm.View) bool {
+		c, ok := v.(vm.Collector)
+		if ok {
+			err = c.Collect(page, n, func(page, n uint64) { found = append(found, run{page, n}) })
+		}
+		return err == nil
+	})
+	total, markErr := m.markCollected(ctx, found)
+	if err == nil {
+		err = markErr
+	}
+	m.stats.Collected.Add(total)
+	return total, err
+}
+
+// markCollected marks the entries of the found pages. A locked one is waited for:
+// another writeback may be about to clear its mark, having flushed before these
+// stores.
+func (m *Mapping) markCollected(ctx context.Context, found []run) (total uint64, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range found {
+		total += r.n
+		for page, end := r.page, r.page+r.n; page < end; {
+			first, order, val, ok := m.index.Next(page, end-1)
+			if !ok {
+				break
+			}
+			if word(val).is(wLocked) {
+				// The written bits are gone already: this wait must not be given up.
+				if err := m.waitLocked(nil, first, false); err != nil {
+					return total, err
+				}
+				continue
+			}
+			if word(val).is(wMapped) {
+				m.index.SetMark(first, markDirty)
+			}
+			page = first + pages(order)
+		}
+	}
+	return total, canceled(ctx)
+}
+
+// takeTagged locks the first entry in [next, last] that is still tagged, and takes
+// its tag off. After a wait it looks at the same page again (L9).
+func (m *Mapping) takeTagged(ctx context.Context, next, last uint64) (slot, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for {
+		if err := canceled(ctx); err != nil {
+			return slot{}, false, err
+		}
+		first, order, val, ok := m.index.NextMarked(next, last, markToWrite)
+		if !ok {
+			return slot{}, false, nil
+		}
+		if word(val).is(wLocked) {
+			if err := m.waitLocked(ctx, first, true); err != nil {
+				return slot{}, false, err
+			}
+			defer m.handOnLocked(first)
+			continue
+		}
+		s := slot{first, order, word(val) | wLocked}
+		m.index.Store(s.page, s.order, uint64(s.word))
+		m.index.ClearMark(first, markToWrite)
+		return s, true, nil
+	}
+}
+
+// clean write-protects and flushes the whole of a locked entry, wherever in it the
+// request began, clears DIRTY, and unlocks. DIRTY goes last: a second writeback
+// that starts meanwhile still sees it, and waits for the lock.
+func (m *Mapping) clean(s slot, devices *deviceSet) error {
+	m.views.Protect(s.page, pages(s.order))
+	err := m.flush(s, devices)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err == nil && !m.pins.written(s.page, pages(s.order)) {
+		m.index.ClearMark(s.page, markDirty)
+	}
+	m.ungrabLocked(s)
+	return err
+}
+
+// flush pushes the entry's bytes to the device that owns its frames, or to the
+// blocks behind a cached page.
+func (m *Mapping) flush(s slot, devices *deviceSet) error {
+	pfn := s.word.pfn()
+	if s.word.is(wCached) {
+		b, err := frameBytes(pfn, 1, pmem.Normal)
+		if err != nil {
+			return err
+		}
+		left := m.size.Load() - int64(s.page)*pmem.PageSize
+		if left <= 0 {
+			return nil
+		}
+		return m.cfg.Host.WriteCached(s.page, b.Bytes[:min(left, pmem.PageSize)])
+	}
+	dev, ok := pmem.Lookup(pfn)
+	if !ok {
+		return fmt.Errorf("dax: flush of frame %#x: %w", uint64(pfn), pmem.ErrRemoved)
+	}
+	devices.add(dev)
+	return dev.Flush(int64(pfn.Page())*pmem.PageSize, int64(pages(s.order))*pmem.PageSize)
+}
+
+// deviceSet is the devices that a writeback flushed to; mostly one.
+type deviceSet struct{ list []pmem.Device }
+
+func (d *deviceSet) add(dev pmem.Device) {
+	for _, have := range d.list {
+		if have == dev {
+			return
+		}
+	}
+	d.list = append(d.list, dev)
+}
+
+func (d *deviceSet) barrier() error {
+	var err error
+	for _, dev := range d.list {
+		err = errors.Join(err, dev.Barrier())
+	}
+	return err
+}
