@@ -6,7 +6,12 @@ import (
 	"godax/pmem"
 )
 
-// resolve is the default: there is no device to ask.
+// resolve finds a frame's bytes through the device that owns it.
 func resolve(pfn pmem.PFN) ([]byte, error) {
-	return nil, fmt.Errorf("frame %#x: Config.Resolve is not set", uint64(pfn))
+	dev, ok := pmem.Lookup(pfn)
+	if !ok {
+		return nil, fmt.Errorf("frame %#x: %w", uint64(pfn), pmem.ErrRemoved)
+	}
+	run, err := dev.DirectAccess(pfn.Page(), 1, pmem.Normal)
+	return run.Bytes, err
 }
