@@ -6,12 +6,15 @@ import (
 	"godax/pmem"
 )
 
-// resolve finds a frame's bytes through the device that owns it.
+// resolve asks the device that owns the frame for its bytes.
 func resolve(pfn pmem.PFN) ([]byte, error) {
 	dev, ok := pmem.Lookup(pfn)
 	if !ok {
-		return nil, fmt.Errorf("frame %#x: %w", uint64(pfn), pmem.ErrRemoved)
+		return nil, fmt.Errorf("frame %#x has no device", uint64(pfn))
 	}
 	run, err := dev.DirectAccess(pfn.Page(), 1, pmem.Normal)
-	return run.Bytes, err
+	if err != nil {
+		return nil, err
+	}
+	return run.Bytes[:pmem.PageSize], nil
 }
