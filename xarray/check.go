@@ -33,10 +33,10 @@ type checker struct{ entries, pages, bytes uint64 }
 func (c *checker) node(n *node, base uint64) error {
 	c.bytes += n.size()
 	var want [nmaps]uint64
-	for i := range uint(n.mask) + 1 {
+	for i := range uint(levels[n.level].mask) + 1 {
 		var b *bitmaps
 		var err error
-		at := n.base(base, i)
+		at := baseOf(n.level, base, i)
 		if n.level == 1 {
 			if l := n.leaf(i).Load(); l != nil {
 				b, err = &l.bitmaps, c.leaf(l, at)
@@ -89,7 +89,7 @@ func (c *checker) slots(words []atomic.Uint64, b *bitmaps, want *[nmaps]uint64, 
 		if order >= shift {
 			n <<= order - shift
 		}
-		if order < shift || order >= topOf(level) || i&(n-1) != 0 || i+n > uint(len(words)) {
+		if order < shift || order >= uint(levels[level].top) || i&(n-1) != 0 || i+n > uint(len(words)) {
 			return fmt.Errorf("xarray: page %#x, level %d, slot %d: order %d", base, level, i, order)
 		}
 		for j := range n {

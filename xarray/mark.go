@@ -78,7 +78,8 @@ func (n *node) tag(first, last uint64, from, to uint) (count uint64) {
 	var tagged uint64
 	for found := n.bitmaps.from(from, n.slot(first)) & through(end); found != 0; found &= found - 1 {
 		i := uint(bits.TrailingZeros64(found))
-		lo, hi := max(first, n.base(first, i)), min(last, n.base(first, i)|span(uint(n.shift)))
+		base := baseOf(n.level, first, i)
+		lo, hi := max(first, base), min(last, base|span(uint(levels[n.level].shift)))
 		var got uint64
 		switch {
 		case !n.filled(i):
@@ -101,7 +102,7 @@ func (n *node) tag(first, last uint64, from, to uint) (count uint64) {
 
 // tag is TagMarked in a leaf.
 func (l *leaf) tag(first, last uint64, from, to uint) (count uint64) {
-	found := l.bitmaps.from(from, uint(first%leafSlots)) & through(uint(last%leafSlots))
+	found := l.bitmaps.from(from, slotOf(0, first)) & through(slotOf(0, last))
 	if found != 0 {
 		l.set(to, found)
 	}

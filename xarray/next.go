@@ -29,47 +29,46 @@ func (a *Array) next(from, last uint64, which uint) (first uint64, order uint, v
 		if n == nil || from > n.last() {
 			break
 		}
-		root := n.level
-		var path [len(levels)]*node // by level
+		root, level := n.level, n.level
+		var path [nlevels]*node // by level; those below level are left alone
 		var l *leaf
-		for n.level > 1 {
-			path[n.level] = n
-			kid := n.kid(n.slot(from)).Load()
+		for path[level] = n; level > 1; path[level] = n {
+			kid := n.kid(slotOf(level, from)).Load()
 			if kid == nil {
 				break
 			}
 			n = kid
+			level--
 		}
-		i := n.slot(from)
-		if n.level == 1 {
-			path[1] = n
+		i := slotOf(level, from)
+		if level == 1 {
 			l = n.leaf(i).Load()
 		}
 		var found uint64 // slots to look at: of l if it is not nil, else of n
-		if l != nil {
-			if found = l.bitmaps.from(which, uint(from%leafSlots)); found == 0 {
-				l, found = nil, n.bitmaps.after(which, i)
-			}
-		} else {
-			found = n.bitmaps.from(which, i)
+		if l == nil {
+			found = n.from(which, i)
+		} else if found = l.from(which, slotOf(0, from)); found == 0 {
+			l, found = nil, n.after(which, i)
 		}
-		for found == 0 && n.level < root {
-			n = path[n.level+1]
-			found = n.bitmaps.after(which, n.slot(from))
+		for found == 0 && level < root {
+			level++
+			n = path[level]
+			found = n.after(which, slotOf(level, from))
 		}
 		if found == 0 {
 			break
 		}
 		for l == nil && found != 0 {
 			j := uint(bits.TrailingZeros64(found))
-			at := n.base(from, j)
+			at := baseOf(level, from, j)
 			if at > last {
 				return 0, 0, 0, false
 			}
-			if n.level == 1 {
+			if level == 1 {
 				l = n.leaf(j).Load()
 			} else if kid := n.kid(j).Load(); kid != nil {
 				from, n = at, kid
+				level--
 				found = n.bitmaps[which].Load()
 				continue
 			}

@@ -5,12 +5,14 @@ import (
 	"sync/atomic"
 )
 
-// levels describes the tree from the bottom: the first page number bit of each level and its slots.
-// Level 0 is the leaves. See the table in the package comment.
-var levels = [...]struct {
-	shift, bits uint8
-}{
-	{0, 6}, {6, 3}, {9, 6}, {15, 3}, {18, 6}, {24, 6}, {30, 6}, {36, 6}, {42, 6}, {48, 6}, {54, 6}, {60, 4},
+// nlevels is the number of levels: see the table in the package comment. Level 0 is the leaves.
+const nlevels = 12
+
+// levels describes them from the bottom: the first page number bit of a level, the first above it, and the slots less
+// one. Its length is a power of two, so that level&15 needs no check. (Level 11 uses 16 of its slots: the page numbers end there.)
+var levels = [16]struct{ shift, top, mask uint8 }{
+	{0, 6, 63}, {6, 9, 7}, {9, 15, 63}, {15, 18, 7}, {18, 24, 63}, {24, 30, 63},
+	{30, 36, 63}, {36, 42, 63}, {42, 48, 63}, {48, 54, 63}, {54, 60, 63}, {60, 64, 63},
 }
 
 const (
@@ -78,9 +80,7 @@ type leaf struct {
 // node is the head of a node of level 1 or more. A slot holds a node (at level 1 a leaf), a word or nothing. The
 // arrays follow the head: see kid, leaf and word.
 type node struct {
-	level uint8 // immutable, as are the next two
-	shift uint8 // first bit of the page number that selects the slot
-	mask  uint8 // slots less one
+	level uint8 // immutable
 	bitmaps
 }
 
@@ -98,8 +98,7 @@ type narrow struct {
 	words [narrowSlots]atomic.Uint64
 }
 
-// wide is a node of any other level. The one of level 11 leaves slots unused, but has the mask of the others: the page numbers end
-// where its slots do.
+// wide is a node of any other level.
 type wide struct {
 	node
 	kids  [wideSlots]atomic.Pointer[node]
@@ -116,44 +115,43 @@ func (a *Array) newNode(level uint8) *node {
 	switch {
 	case level == 1:
 		n = &new(narrowLeaves).node
-	case levels[level].bits == 3:
+	case levels[level].mask == narrowSlots-1:
 		n = &new(narrow).node
 	default:
 		n = &new(wide).node
 	}
-	n.level, n.shift = level, levels[level].shift
-	n.mask = wideSlots - 1
-	if levels[level].bits == 3 {
-		n.mask = narrowSlots - 1
-	}
+	n.level = level
 	a.bytes.Add(n.size())
 	return n
 }
 
 // size returns the bytes that the allocator takes for the node.
 func (n *node) size() uint64 {
-	if n.mask == narrowSlots-1 {
+	if levels[n.level].mask == narrowSlots-1 {
 		return narrowBytes
 	}
 	return wideBytes
 }
 
-// topOf returns the number of page number bits that a node of the level and those below it tell apart.
-func topOf(level uint8) uint { return uint(levels[level].shift + levels[level].bits) }
+// slotOf returns the slot of a node of the level that index is in.
+func slotOf(level uint8, index uint64) uint {
+	l := &levels[level&15]
+	return uint(index>>(l.shift&63)) & uint(l.mask)
+}
+
+// baseOf returns the first page of a slot of a node of the level, given any page below the node.
+func baseOf(level uint8, index uint64, slot uint) uint64 {
+	return index&^lastOf(level) | uint64(slot)<<(levels[level&15].shift&63)
+}
 
 // lastOf returns the largest page number that a tree with a root of the level can hold.
-func lastOf(level uint8) uint64 { return 1<<topOf(level) - 1 }
+func lastOf(level uint8) uint64 { return 1<<levels[level&15].top - 1 }
 
-// last returns the largest page number that a tree with this root can hold.
-func (n *node) last() uint64 { return lastOf(n.level) }
+// slotsOf returns how many slots an entry of the order has in a node of the level that it belongs in. 32 at most.
+func slotsOf(level uint8, order uint) uint { return 1 << (order - uint(levels[level&15].shift)) }
 
-// slot returns the slot that index is in.
-func (n *node) slot(index uint64) uint { return uint(index>>(n.shift&63)) & uint(n.mask) }
-
-// base returns the first page of a slot, given any index below the node.
-func (n *node) base(index uint64, slot uint) uint64 {
-	return index&^n.last() | uint64(slot)<<(n.shift&63)
-}
+func (n *node) slot(index uint64) uint { return slotOf(n.level, index) }
+func (n *node) last() uint64           { return lastOf(n.level) }
 
 // filled reports whether the slot holds a node, and not a word or nothing.
 func (n *node) filled(slot uint) bool {
@@ -165,11 +163,11 @@ func (n *node) filled(slot uint) bool {
 
 // place is where an entry is: the path to it, as a writer needs it.
 type place struct {
-	path  [len(levels)]*node // by level; from the root's down to the entry's, or to 1
-	root  uint8              // level of the root
-	level uint8              // level of the entry
-	leaf  *leaf              // if level is 0
-	slot  uint               // first slot of the entry
+	path  [nlevels]*node // by level; from the root's down to the entry's, or to 1
+	root  uint8          // level of the root
+	level uint8          // level of the entry
+	leaf  *leaf          // if level is 0
+	slot  uint           // first slot of the entry
 	word  uint64
 }
 
@@ -197,7 +195,7 @@ func (a *Array) find(index uint64, p *place) bool {
 				return p.at(n.level, n.word(i).Load(), i)
 			}
 			p.leaf = l
-			i = uint(index % leafSlots)
+			i = slotOf(0, index)
 			return p.at(0, l.words[i].Load(), i)
 		}
 		kid := n.kid(i).Load()
@@ -213,13 +211,12 @@ func (p *place) at(level uint8, word uint64, slot uint) bool {
 	p.level, p.word = level, word
 	_, order, ok := unpack(word)
 	if ok {
-		p.slot = slot &^ (1<<(order-uint(levels[level].shift)) - 1)
+		p.slot = slot &^ (slotsOf(level, order) - 1)
 	}
 	return ok
 }
 
 // slotMask returns the bits of the slots of an entry that begins in a slot of a level.
 func slotMask(level uint8, slot uint, order uint) uint64 {
-	n := uint(1) << (order - uint(levels[level].shift)) // 32 at most
-	return (1<<n - 1) << slot
+	return (1<<slotsOf(level, order) - 1) << slot
 }

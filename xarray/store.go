@@ -19,7 +19,7 @@ func (a *Array) Store(index uint64, order uint, value uint64) {
 	}
 	n := a.grow(index, order)
 	word := pack(value, order)
-	for order < uint(n.shift) {
+	for order < uint(levels[n.level].shift) {
 		i := n.slot(index)
 		if w := n.word(i).Load(); w != 0 {
 			panic(overlap(index, order, w))
@@ -48,7 +48,7 @@ func (a *Array) Store(index uint64, order uint, value uint64) {
 // put ends Store in the node that the entry belongs in.
 func (a *Array) put(b *bitmaps, words []atomic.Uint64, level uint8, slot uint, index uint64, order uint, word uint64) {
 	mask := slotMask(level, slot, order)
-	slots := words[slot : slot+1<<(order-uint(levels[level].shift))]
+	slots := words[slot : slot+slotsOf(level, order)]
 	if b[present].Load()&mask != 0 {
 		// Whatever else is in the slots, an entry of this order in the first has them all: it is aligned.
 		if old := slots[0].Load(); old&orderMask != uint64(order)+1 {
@@ -84,17 +84,17 @@ func (a *Array) grow(index uint64, order uint) *node {
 	n := a.root.Load()
 	if n == nil {
 		level := uint8(1)
-		for order >= topOf(level) || index > lastOf(level) {
+		for order >= uint(levels[level].top) || index > lastOf(level) {
 			level++
 		}
 		n = a.newNode(level)
 		a.root.Store(n)
 		return n
 	}
-	if order >= topOf(n.level) && index == 0 {
+	if order >= uint(levels[n.level].top) && index == 0 {
 		panic(overlap(index, order, 0)) // over all there is, and no root is empty
 	}
-	for order >= topOf(n.level) || index > n.last() {
+	for order >= uint(levels[n.level].top) || index > n.last() {
 		up := a.newNode(n.level + 1)
 		up.kid(0).Store(n)
 		for m := range uint(nmarks) {
@@ -129,10 +129,11 @@ func (a *Array) Erase(index uint64) (value uint64, order uint, ok bool) {
 	}
 	mask := slotMask(p.level, p.slot, order)
 	b.clear(present, mask)
-	if order > uint(levels[p.level].shift) {
+	n := slotsOf(p.level, order)
+	if n > 1 {
 		b.clear(tail, mask)
 	}
-	for i := range uint(1) << (order - uint(levels[p.level].shift)) {
+	for i := range n {
 		words[p.slot+i].Store(0)
 	}
 	a.entries.Add(^uint64(0))

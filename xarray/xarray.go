@@ -65,15 +65,17 @@ func (a *Array) Load(index uint64) (value uint64, order uint, ok bool) {
 	if n == nil || index > n.last() {
 		return 0, 0, false
 	}
-	for n.level > 1 {
-		i := n.slot(index)
+	// The slot is computed from the level alone, so that no step waits for the head of a node.
+	level := n.level
+	for ; level > 1; level-- {
+		i := slotOf(level, index)
 		kid := n.kid(i).Load()
 		if kid == nil {
 			return unpack(n.word(i).Load())
 		}
 		n = kid
 	}
-	i := n.slot(index)
+	i := slotOf(1, index)
 	l := n.leaf(i).Load()
 	if l == nil {
 		return unpack(n.word(i).Load())

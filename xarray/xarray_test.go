@@ -8,7 +8,11 @@ import (
 // TestModel does random operations on arrays of several shapes and compares all with the model.
 func TestModel(t *testing.T) {
 	const steps = 3000
-	for seed := range uint64(40) {
+	seeds := uint64(40)
+	if raceEnabled || testing.Short() {
+		seeds = 6
+	}
+	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 1))
 		var p pair
 		// Pages are taken from a few neighbourhoods, so that entries meet.
