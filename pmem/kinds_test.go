@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"godax/pmem"
+	"godax/pmem/sim"
 )
 
 const huge = 2 << 20
@@ -60,6 +61,19 @@ func kinds() []kind {
 			name: "huge memory",
 			want: pmem.Info{Kind: pmem.KindHuge, Volatile: true, Flush: "none", PageSize: huge},
 			make: memory(pmem.MemoryOptions{HugePages: true}),
+		},
+		{
+			name: "simulated",
+			want: pmem.Info{Kind: pmem.KindSim, Flush: "simulated", PageSize: pmem.PageSize},
+			make: func(t testing.TB, size int64, _ pmem.Options) pmem.Device {
+				t.Helper()
+				d, err := sim.New(size)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { d.Close() })
+				return d
+			},
 		},
 		file(kind{
 			name: "file",

@@ -156,7 +156,7 @@ type Info struct {
 	Kind       Kind
 	Path       string // where it was opened from; empty for anonymous memory
 	Volatile   bool   // contents do not survive power loss, flush does nothing
-	Flush      string // how stores are made durable: "none", "msync", "clwb", "clflushopt", "clflush", "dc cvap"
+	Flush      string // how stores are made durable: "none", "msync", "clwb", "clflushopt", "clflush", "dc cvap", "simulated"
 	PageSize   int64  // bytes of the pages the memory is made of
 	ReadOnly   bool
 	MapSync    bool // MAP_SYNC was accepted
