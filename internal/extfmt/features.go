@@ -16,16 +16,15 @@ const (
 
 	IncompatFiletype = 0x2
 	IncompatRecover  = 0x4
-	IncompatExtents  = 0x40
-	Incompat64bit    = 0x80
-	IncompatFlexBG   = 0x200
 
-	ROCompatSparseSuper  = 0x1
-	ROCompatLargeFile    = 0x2
-	ROCompatHugeFile     = 0x8
-	ROCompatBigalloc     = 0x200
-	ROCompatMetadataCsum = 0x400
+	ROCompatSparseSuper = 0x1
+	ROCompatLargeFile   = 0x2
+	ROCompatHugeFile    = 0x8
+	ROCompatBigalloc    = 0x200
 )
+
+// SupportedIncompat are the incompatible features that the driver implements.
+const SupportedIncompat = IncompatFiletype
 
 // The names are those of e2fsprogs.
 var compatNames = map[uint32]string{
@@ -44,19 +43,6 @@ var roCompatNames = map[uint32]string{
 	0x1: "sparse_super", 0x2: "large_file", 0x4: "btree_dir", 0x8: "huge_file", 0x10: "uninit_bg", 0x20: "dir_nlink",
 	0x40: "extra_isize", 0x80: "snapshot", 0x100: "quota", 0x200: "bigalloc", 0x400: "metadata_csum", 0x800: "replica",
 	0x1000: "read-only", 0x2000: "project", 0x4000: "shared_blocks", 0x8000: "verity", 0x10000: "orphan_present",
-}
-
-var (
-	compatNamed   = union(compatNames)
-	incompatNamed = union(incompatNames)
-	roCompatNamed = union(roCompatNames)
-)
-
-func union(m map[uint32]string) (u uint32) {
-	for bit := range m {
-		u |= bit
-	}
-	return u
 }
 
 // featureNames lists the set bits' names in bit order; unnamed ones as

@@ -8,34 +8,37 @@ import (
 // Offsets of an inode's fields (kernel documentation, filesystems/ext4, "Index
 // Nodes").
 const (
-	InodeMode       = 0
-	InodeUID        = 2
-	InodeSizeLow    = 4
-	InodeAtime      = 8
-	InodeCtime      = 12
-	InodeMtime      = 16
-	InodeDtime      = 20
-	InodeGID        = 24
-	InodeLinks      = 26
-	InodeBlocks     = 28
-	InodeFlags      = 32
-	InodeBlock      = 40 // i_block: 15 pointers
-	InodeGeneration = 100
-	InodeFileACL    = 104
-	InodeSizeHigh   = 108
-	InodeUIDHigh    = 120
-	InodeGIDHigh    = 122
-	InodeExtraIsize = 128 // this and the rest: inodes larger than 128 bytes
-	InodeCtimeExtra = 132
-	InodeMtimeExtra = 136
-	InodeAtimeExtra = 140
-	InodeCrtime     = 144
-	InodeCrtimeX    = 148
+	InodeMode        = 0
+	InodeUID         = 2
+	InodeSizeLow     = 4
+	InodeAtime       = 8
+	InodeCtime       = 12
+	InodeMtime       = 16
+	InodeDtime       = 20
+	InodeGID         = 24
+	InodeLinks       = 26
+	InodeBlocks      = 28
+	InodeFlags       = 32
+	InodeBlock       = 40 // i_block: 15 pointers
+	InodeGeneration  = 100
+	InodeFileACL     = 104
+	InodeSizeHigh    = 108
+	InodeBlocksHigh  = 116
+	InodeUIDHigh     = 120
+	InodeGIDHigh     = 122
+	InodeExtraIsize  = 128 // this and the rest: inodes larger than 128 bytes
+	InodeCtimeExtra  = 132
+	InodeMtimeExtra  = 136
+	InodeAtimeExtra  = 140
+	InodeCrtime      = 144
+	InodeCrtimeExtra = 148
 
 	NDirect    = 12 // direct pointers in i_block
 	NPointers  = 15
 	BlockBytes = NPointers * 4 // bytes of i_block, also the longest fast symlink plus one
 	MaxLinks   = 32000
+
+	DefaultExtraIsize = 32 // of mke2fs and the kernel, in inodes of 256 bytes
 )
 
 // Bits of i_flags.

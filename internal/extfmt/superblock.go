@@ -1,6 +1,9 @@
 package extfmt
 
-import "math/bits"
+import (
+	"math/bits"
+	"strings"
+)
 
 // Places and sizes (kernel documentation, filesystems/ext4, "Super Block").
 const (
@@ -49,59 +52,58 @@ const (
 // Superblock is the decoded superblock. Fields that only exist in revision 1
 // have their fixed values in revision 0.
 type Superblock struct {
-	InodesCount     uint32
-	BlocksCount     uint64 // with the high half if the 64bit feature is set
-	ReservedBlocks  uint64
-	FreeBlocks      uint64
-	FreeInodes      uint32
-	FirstDataBlock  uint32
-	LogBlockSize    uint32
-	LogClusterSize  uint32
-	BlocksPerGroup  uint32
-	InodesPerGroup  uint32
-	Mtime, Wtime    uint32
-	MntCount        uint16
-	MaxMntCount     uint16
-	State           uint16
-	Errors          uint16
-	LastCheck       uint32
-	CheckInterval   uint32
-	CreatorOS       uint32
-	Rev             uint32
-	FirstIno        uint32
-	InodeSize       uint16
-	BlockGroup      uint16
-	Compat          uint32
-	Incompat        uint32
-	ROCompat        uint32
-	UUID            [16]byte
-	VolumeName      [16]byte
-	LastMounted     [64]byte
-	ReservedGDT     uint16
-	LastOrphan      uint32
-	HashSeed        [4]uint32
-	DefHashVersion  uint8
-	DescSize        uint16 // 32 unless the 64bit feature is set
-	MkfsTime        uint32
-	MinExtraIsize   uint16
-	WantExtraIsize  uint16
-	Flags           uint32
-	DefaultMntOpts  uint32
-	JournalInum     uint32
-	Groups          uint32 // computed: number of block groups
-	ITableBlocks    uint32 // computed: blocks of one group's inode table
-	DescBlocks      uint32 // computed: blocks of the descriptor table
-	AddrsPerBlock   uint32 // computed: pointers in an indirect block
-	InodesPerBlock  uint32 // computed
-	BlockSize       uint32 // computed: bytes
-	BlockShift      uint   // computed: log2 of BlockSize
-	FeaturesUnknown bool   // computed: a feature word holds a bit without a name
+	InodesCount    uint32
+	BlocksCount    uint64
+	ReservedBlocks uint64
+	FreeBlocks     uint64
+	FreeInodes     uint32
+	FirstDataBlock uint32
+	LogBlockSize   uint32
+	LogClusterSize uint32
+	BlocksPerGroup uint32
+	InodesPerGroup uint32
+	Mtime, Wtime   uint32
+	MntCount       uint16
+	MaxMntCount    uint16
+	State          uint16
+	Errors         uint16
+	LastCheck      uint32
+	CheckInterval  uint32
+	CreatorOS      uint32
+	Rev            uint32
+	FirstIno       uint32
+	InodeSize      uint16
+	BlockGroup     uint16
+	Compat         uint32
+	Incompat       uint32
+	ROCompat       uint32
+	UUID           [16]byte
+	VolumeName     [16]byte
+	LastMounted    [64]byte
+	ReservedGDT    uint16
+	LastOrphan     uint32
+	HashSeed       [4]uint32
+	DefHashVersion uint8
+	MkfsTime       uint32
+	MinExtraIsize  uint16
+	WantExtraIsize uint16
+	Flags          uint32
+	DefaultMntOpts uint32
+	JournalInum    uint32
+	Groups         uint32 // computed: number of block groups
+	ITableBlocks   uint32 // computed: blocks of one group's inode table
+	DescBlocks     uint32 // computed: blocks of the descriptor table
+	AddrsPerBlock  uint32 // computed: pointers in an indirect block
+	InodesPerBlock uint32 // computed
+	BlockSize      uint32 // computed: bytes
+	BlockShift     uint   // computed: log2 of BlockSize
 }
 
 // DecodeSuperblock takes the SuperSize bytes of a superblock apart and checks
 // every field against the others and against the size of the device in bytes.
-// Feature words are not judged. Errors: vfs.ErrCorrupt; vfs.ErrUnsupported for a
-// block size above MaxBlockSize or a revision above 1.
+// Errors: vfs.ErrCorrupt; vfs.ErrUnsupported for incompatible features outside
+// SupportedIncompat, named in bit order, a block size above MaxBlockSize, or a
+// revision above 1. Read-only compatible features are the caller's to judge.
 func DecodeSuperblock(b []byte, deviceSize int64) (*Superblock, error) {
 	bad := func(field string, v uint64, reason string) error {
 		return Corrupt("superblock", SuperOffset, field, v, reason)
@@ -135,7 +137,6 @@ func DecodeSuperblock(b []byte, deviceSize int64) (*Superblock, error) {
 		Rev:            le.Uint32(b[76:]),
 		FirstIno:       FirstInoRev0,
 		InodeSize:      InodeSizeRev0,
-		DescSize:       GroupDescSize,
 	}
 	if s.Rev > 0 {
 		s.FirstIno = le.Uint32(b[84:])
@@ -159,12 +160,9 @@ func DecodeSuperblock(b []byte, deviceSize int64) (*Superblock, error) {
 		s.MinExtraIsize = le.Uint16(b[348:])
 		s.WantExtraIsize = le.Uint16(b[350:])
 		s.Flags = le.Uint32(b[352:])
-		if s.Incompat&Incompat64bit != 0 {
-			s.DescSize = le.Uint16(b[254:])
-			s.BlocksCount |= uint64(le.Uint32(b[336:])) << 32
-			s.ReservedBlocks |= uint64(le.Uint32(b[340:])) << 32
-			s.FreeBlocks |= uint64(le.Uint32(b[344:])) << 32
-		}
+	}
+	if odd := IncompatNames(s.Incompat &^ SupportedIncompat); len(odd) > 0 {
+		return nil, unsupported(strings.Join(odd, ", "), "")
 	}
 	if err := s.check(deviceSize, bad); err != nil {
 		return nil, err
@@ -185,8 +183,10 @@ func (s *Superblock) check(deviceSize int64, bad func(string, uint64, string) er
 	if s.BlockSize > MaxBlockSize {
 		return unsupported("block size", "blocks larger than 4096 bytes cannot be served")
 	}
-	// The cluster size only differs with bigalloc, which the feature check refuses by name.
-	if s.LogClusterSize != s.LogBlockSize && s.ROCompat&ROCompatBigalloc == 0 {
+	if s.ROCompat&ROCompatBigalloc != 0 {
+		return unsupported("bigalloc", "the bitmaps count clusters")
+	}
+	if s.LogClusterSize != s.LogBlockSize {
 		return bad("s_log_cluster_size", uint64(s.LogClusterSize), "differs from the block size")
 	}
 	s.AddrsPerBlock = s.BlockSize / 4
@@ -227,10 +227,7 @@ func (s *Superblock) check(deviceSize int64, bad func(string, uint64, string) er
 	if s.FirstIno < FirstInoRev0 || s.FirstIno > s.InodesCount {
 		return bad("s_first_ino", uint64(s.FirstIno), "not between 11 and the inode count")
 	}
-	if s.DescSize < GroupDescSize || s.DescSize > 1024 || bits.OnesCount16(s.DescSize) != 1 {
-		return bad("s_desc_size", uint64(s.DescSize), "not a power of two between 32 and 1024")
-	}
-	descBytes := groups * uint64(s.DescSize)
+	descBytes := groups * GroupDescSize
 	s.DescBlocks = uint32((descBytes + uint64(s.BlockSize) - 1) >> s.BlockShift)
 	if uint64(s.FirstDataBlock)+1+uint64(s.DescBlocks) > s.BlocksCount {
 		return bad("s_blocks_count", s.BlocksCount, "no room for the group descriptors")
@@ -238,7 +235,6 @@ func (s *Superblock) check(deviceSize int64, bad func(string, uint64, string) er
 	if s.ReservedBlocks > s.BlocksCount {
 		return bad("s_r_blocks_count", s.ReservedBlocks, "more than there are")
 	}
-	s.FeaturesUnknown = s.Compat&^compatNamed != 0 || s.Incompat&^incompatNamed != 0 || s.ROCompat&^roCompatNamed != 0
 	return nil
 }
 
@@ -277,5 +273,9 @@ func (s *Superblock) SuperBlocks(g uint32) uint32 {
 	if !s.HasSuper(g) {
 		return 0
 	}
-	return 1 + s.DescBlocks + uint32(s.ReservedGDT)
+	n := 1 + s.DescBlocks
+	if s.Compat&CompatResizeInode != 0 {
+		n += uint32(s.ReservedGDT)
+	}
+	return n
 }
