@@ -1,14 +1,27 @@
 package godax
 
 import (
-	"syscall"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
 
 	"godax/dax"
 	"godax/pmem"
+	"godax/vfs"
 )
 
 // Errors that a caller can decide on, beside those of io/fs and syscall.Errno.
 var (
+	// ErrCorrupt: the image breaks its format; details are in a [*vfs.CorruptError].
+	ErrCorrupt = vfs.ErrCorrupt
+	// ErrUnsupported: the image needs something that is not there; the name is in a
+	// [*vfs.UnsupportedError]. Also errors.ErrUnsupported.
+	ErrUnsupported = vfs.ErrUnsupported
+	// ErrNotClean: the file system must be checked before it can be written.
+	ErrNotClean = vfs.ErrNotClean
+	// ErrUnknownFormat: no driver knows what is on the device.
+	ErrUnknownFormat = errors.New("no known file system")
 	// ErrNotMappable: the page has no frame that can be handed out directly.
 	ErrNotMappable = dax.ErrNotMappable
 	// ErrPoisoned: bad memory. Also EIO.
@@ -21,13 +34,25 @@ var (
 	ErrInUse = pmem.ErrInUse
 )
 
-// OpenError says what is still open. It is EBUSY to errors.Is.
-type OpenError struct {
-	Open []string // what: paths of files, and "path: 2 mappings, 1 pin"
+// OpenError says what keeps a file or file system from being closed. It is EBUSY to
+// errors.Is; errors.As finds it.
+type OpenError = vfs.OpenError
+
+// wrap gives an error its operation and path, once. io.EOF stays bare.
+func wrap(op, path string, err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	if _, ok := err.(*fs.PathError); ok {
+		return err
+	}
+	return &fs.PathError{Op: op, Path: path, Err: err}
 }
 
-// Error lists what is open.
-func (e *OpenError) Error() string { panic("soon") }
-
-// Is reports whether target is EBUSY.
-func (e *OpenError) Is(target error) bool { return target == syscall.EBUSY }
+// wrap2 is wrap for operations with two paths.
+func wrap2(op, old, new string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &os.LinkError{Op: op, Old: old, New: new, Err: err}
+}

@@ -11,7 +11,7 @@
 // # Paths
 //
 // A path is a name in the image, with slashes. A leading slash makes no difference:
-// "/a/b" and "a/b" both start at the image's root, and so does "", ".", and "/" name it.
+// "/a/b" and "a/b" both start at the image's root, which "", "." and "/" name.
 // Symbolic links are resolved inside the image: an absolute target starts at its
 // root, and ".." there stays there. No path leads to the host's files.
 //
@@ -35,7 +35,12 @@
 package godax
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"io/fs"
+	"slices"
+	"sync"
 	"time"
 
 	"godax/pmem"
@@ -49,7 +54,7 @@ type Options struct {
 	// share an image.
 	ReadOnly bool
 
-	// Shared allows to open read-only what another process has open for writing. What
+	// Shared, with ReadOnly, opens even what another process has open for writing. What
 	// is read may then be half changed.
 	Shared bool
 
@@ -78,32 +83,115 @@ type Options struct {
 }
 
 // FS is an open file system. It must be closed.
-type FS struct{}
+type FS struct {
+	m        *vfs.Mount
+	dev      pmem.Device
+	driver   string
+	uid, gid uint32
+
+	mu      sync.Mutex    // guards devices
+	devices []pmem.Device // those that Close closes
+}
 
 // Open opens the file system on the device or image file at path, a path of the
 // host.
-func Open(path string, o Options) (*FS, error) { panic("soon") }
+//
+// Errors are *fs.PathError with: [ErrInUse], [ErrUnknownFormat], [ErrCorrupt],
+// [ErrUnsupported], those of open(2).
+func Open(path string, o Options) (*FS, error) {
+	dev, err := pmem.Open(path, pmem.Options{ReadOnly: o.ReadOnly, Shared: o.Shared})
+	if err != nil {
+		return nil, err
+	}
+	f, err := OpenDevice(dev, o)
+	if err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	f.devices = append(f.devices, dev)
+	return f, nil
+}
 
 // OpenDevice opens the file system on dev, which stays the caller's to close, after
 // Close. Options.Devices are opened and closed by FS.
-func OpenDevice(dev pmem.Device, o Options) (*FS, error) { panic("soon") }
+func OpenDevice(dev pmem.Device, o Options) (_ *FS, err error) {
+	f := &FS{dev: dev, uid: o.UID, gid: o.GID}
+	defer func() {
+		if err != nil {
+			err = &fs.PathError{Op: "open", Path: dev.Info().Path, Err: errors.Join(err, f.closeDevices())}
+		}
+	}()
+	d, err := findDriver(dev, o)
+	if err != nil {
+		return nil, err
+	}
+	f.driver = d.Name
+	for _, path := range o.Devices {
+		extra, err := pmem.Open(path, pmem.Options{ReadOnly: o.ReadOnly, Shared: o.Shared})
+		if err != nil {
+			return nil, err
+		}
+		f.devices = append(f.devices, extra)
+	}
+	fsys, err := d.Mount(dev, vfs.MountOptions{
+		ReadOnly: o.ReadOnly || dev.ReadOnly(), Carrier: o.Carrier, Devices: slices.Clone(f.devices),
+		Now: o.Now, CacheBytes: o.CacheBytes,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if f.m, err = vfs.NewMount(fsys, vfs.Config{}); err != nil {
+		return nil, errors.Join(err, fsys.Close(context.Background()))
+	}
+	return f, nil
+}
+
+// findDriver returns the driver for what is on the device.
+func findDriver(dev pmem.Device, o Options) (vfs.Driver, error) {
+	drivers := slices.Concat(o.Drivers, builtin)
+	for _, d := range drivers {
+		if o.Type == d.Name || o.Type == "" && d.Probe(dev) {
+			return d, nil
+		}
+	}
+	if o.Type != "" {
+		return vfs.Driver{}, fmt.Errorf("no driver %q: %w", o.Type, ErrUnsupported)
+	}
+	return vfs.Driver{}, ErrUnknownFormat
+}
 
 // Close writes everything back, marks the file system clean and closes the device.
 // While files are open it changes nothing and returns an [*OpenError] (EBUSY) that
-// names them.
-func (f *FS) Close() error { panic("soon") }
+// names them; calls that are running it waits for. A second Close is fs.ErrClosed.
+func (f *FS) Close() error {
+	err := f.m.Close(context.Background())
+	var open *OpenError
+	if errors.As(err, &open) || err == fs.ErrClosed {
+		return f.wrapDevice("close", err)
+	}
+	return f.wrapDevice("close", errors.Join(err, f.closeDevices()))
+}
+
+// closeDevices closes what FS has opened.
+func (f *FS) closeDevices() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var errs []error
+	for _, d := range f.devices {
+		errs = append(errs, d.Close())
+	}
+	f.devices = nil
+	return errors.Join(errs...)
+}
 
 // Sync makes everything that returned before durable.
-func (f *FS) Sync() error { panic("soon") }
+func (f *FS) Sync() error {
+	return f.wrapDevice("sync", f.m.Sync(context.Background()))
+}
 
-// Info describes device and file system.
-func (f *FS) Info() Info { panic("soon") }
-
-// Statfs is the size and use of the file system.
-func (f *FS) Statfs() Statfs { panic("soon") }
-
-// Statfs is a file system's size and use.
-type Statfs = vfs.Statfs
+// wrapDevice names the device in an error of the whole file system.
+func (f *FS) wrapDevice(op string, err error) error {
+	return wrap(op, f.dev.Info().Path, err)
+}
 
 // Info is what is known about an open file system.
 type Info struct {
@@ -113,82 +201,13 @@ type Info struct {
 	Driver string // the driver's name
 }
 
-// Open opens the file for reading.
-func (f *FS) Open(name string) (*File, error) { panic("soon") }
+// Info describes device and file system.
+func (f *FS) Info() Info {
+	return Info{Device: f.dev.Info(), FS: f.m.Describe(), Usage: f.m.Statfs(), Driver: f.driver}
+}
 
-// Create opens the file for reading and writing, made with mode 0666 if it does not
-// exist, cut to length 0 if it does.
-func (f *FS) Create(name string) (*File, error) { panic("soon") }
+// Statfs is a file system's size and use.
+type Statfs = vfs.Statfs
 
-// OpenFile opens the file with the flags of package os: O_RDONLY, O_WRONLY, O_RDWR,
-// O_APPEND, O_CREATE, O_EXCL, O_TRUNC, O_SYNC; of package syscall O_NOFOLLOW (a
-// symbolic link is ELOOP) and O_DIRECTORY. perm is the mode of a new file; there is no umask.
-func (f *FS) OpenFile(name string, flag int, perm fs.FileMode) (*File, error) { panic("soon") }
-
-// Mkdir makes a directory.
-func (f *FS) Mkdir(name string, perm fs.FileMode) error { panic("soon") }
-
-// MkdirAll makes a directory and its missing parents; one that exists is no error.
-func (f *FS) MkdirAll(name string, perm fs.FileMode) error { panic("soon") }
-
-// Remove removes a file or an empty directory.
-func (f *FS) Remove(name string) error { panic("soon") }
-
-// RemoveAll removes name and everything below it; what does not exist is no error.
-func (f *FS) RemoveAll(name string) error { panic("soon") }
-
-// Rename moves oldname to newname, over what newname is if the kinds fit: a file over
-// a file, a directory over an empty directory.
-func (f *FS) Rename(oldname, newname string) error { panic("soon") }
-
-// Link makes newname another name of the file oldname; a symbolic link is linked
-// itself. A directory is EPERM.
-func (f *FS) Link(oldname, newname string) error { panic("soon") }
-
-// Symlink makes newname a symbolic link with the target oldname, which is stored as
-// it is.
-func (f *FS) Symlink(oldname, newname string) error { panic("soon") }
-
-// Readlink returns the target of a symbolic link; EINVAL for anything else.
-func (f *FS) Readlink(name string) (string, error) { panic("soon") }
-
-// Mknod makes a file of any type but directory and symlink: the type bits of mode are
-// 0 (regular), ModeNamedPipe, ModeSocket, ModeDevice or ModeDevice|ModeCharDevice.
-func (f *FS) Mknod(name string, mode fs.FileMode, major, minor uint32) error { panic("soon") }
-
-// Stat describes the file, symbolic links followed. Sys of the result is a [*Stat].
-func (f *FS) Stat(name string) (fs.FileInfo, error) { panic("soon") }
-
-// Lstat describes the file; a symbolic link itself.
-func (f *FS) Lstat(name string) (fs.FileInfo, error) { panic("soon") }
-
-// Chmod changes the permission bits and setuid, setgid, sticky.
-func (f *FS) Chmod(name string, mode fs.FileMode) error { panic("soon") }
-
-// Chown changes the owner; -1 keeps an id.
-func (f *FS) Chown(name string, uid, gid int) error { panic("soon") }
-
-// Lchown is Chown on a symbolic link itself.
-func (f *FS) Lchown(name string, uid, gid int) error { panic("soon") }
-
-// Chtimes changes access and modification time; a zero time keeps one.
-func (f *FS) Chtimes(name string, atime, mtime time.Time) error { panic("soon") }
-
-// Lchtimes is Chtimes on a symbolic link itself.
-func (f *FS) Lchtimes(name string, atime, mtime time.Time) error { panic("soon") }
-
-// Truncate changes a file's size.
-func (f *FS) Truncate(name string, size int64) error { panic("soon") }
-
-// ReadFile returns the contents of a file.
-func (f *FS) ReadFile(name string) ([]byte, error) { panic("soon") }
-
-// WriteFile makes data the contents of a file, made with perm if it does not exist.
-func (f *FS) WriteFile(name string, data []byte, perm fs.FileMode) error { panic("soon") }
-
-// ReadDir returns the entries of a directory, sorted by name.
-func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) { panic("soon") }
-
-// IOFS is the file system as an [fs.FS] for reading, with [fs.ReadDirFS],
-// [fs.ReadFileFS], [fs.StatFS], [fs.ReadLinkFS] and [fs.SubFS]. Paths are those of io/fs.
-func (f *FS) IOFS() fs.FS { panic("soon") }
+// Statfs is the size and use of the file system.
+func (f *FS) Statfs() Statfs { return f.m.Statfs() }

@@ -45,24 +45,3 @@ func (m *Mapping) Writeback() (dax.WritebackStats, error) { panic("soon") }
 
 // Close unmaps. The bytes are gone; what was stored stays in the file.
 func (m *Mapping) Close() error { panic("soon") }
-
-// Pin holds slices straight into the device. Until Release, whoever would take the
-// pages away (truncate, punch, unmount) waits.
-type Pin struct{}
-
-// Pin pins the n bytes at off, which must lie before the end of the file. With write
-// the slices may be stored to, holes get storage; without write holes are slices of
-// zeros, and no slice may be stored to. Unlike a Mapping a pin works on every device.
-//
-// Do not truncate, punch or close what you have pinned from the same goroutine: it
-// waits for itself.
-func (f *File) Pin(off int64, n int, write bool) (*Pin, error) { panic("soon") }
-
-// Slices are the bytes, in order; the pieces end where frames are not contiguous.
-func (p *Pin) Slices() [][]byte { panic("soon") }
-
-// Sync makes stores to the pinned bytes durable.
-func (p *Pin) Sync() error { panic("soon") }
-
-// Release gives the pin back; the slices must not be used any more.
-func (p *Pin) Release() { panic("soon") }

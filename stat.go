@@ -1,7 +1,11 @@
 package godax
 
 import (
+	"io/fs"
+	"path"
 	"time"
+
+	"godax/vfs"
 )
 
 // Stat is what FileInfo.Sys returns (as a pointer): the attributes that fs.FileInfo
@@ -16,3 +20,55 @@ type Stat struct {
 	Atime, Ctime         time.Time
 	Btime                time.Time // zero if the format has none
 }
+
+// fileInfo is an fs.FileInfo.
+type fileInfo struct {
+	name string
+	attr vfs.Attr
+}
+
+func (i *fileInfo) Name() string       { return i.name }
+func (i *fileInfo) Size() int64        { return i.attr.Size }
+func (i *fileInfo) Mode() fs.FileMode  { return i.attr.Mode }
+func (i *fileInfo) ModTime() time.Time { return i.attr.Mtime }
+func (i *fileInfo) IsDir() bool        { return i.attr.Mode.IsDir() }
+func (i *fileInfo) String() string     { return fs.FormatFileInfo(i) }
+
+func (i *fileInfo) Sys() any {
+	a := &i.attr
+	return &Stat{
+		Ino: a.Ino, Nlink: a.Nlink, UID: a.UID, GID: a.GID, RdevMajor: a.RdevMajor, RdevMinor: a.RdevMinor,
+		Blocks: a.Blocks, BlockSize: a.BlockSize, Atime: a.Atime, Ctime: a.Ctime, Btime: a.Btime,
+	}
+}
+
+// Stat describes the file, symbolic links followed. Sys of the result is a [*Stat].
+func (f *FS) Stat(name string) (fs.FileInfo, error) { return f.stat("stat", name, vfs.FollowAll) }
+
+// Lstat describes the file; a symbolic link itself.
+func (f *FS) Lstat(name string) (fs.FileInfo, error) { return f.stat("lstat", name, vfs.FollowSlash) }
+
+func (f *FS) stat(op, name string, follow vfs.Follow) (fs.FileInfo, error) {
+	n, err := f.m.Resolve(name, follow)
+	if err != nil {
+		return nil, wrap(op, name, err)
+	}
+	defer n.Put()
+	return &fileInfo{path.Base(name), n.Attr()}, nil
+}
+
+// dirEntry is an fs.DirEntry.
+type dirEntry struct {
+	f    *FS
+	dir  string // path of the directory
+	name string
+	typ  fs.FileMode
+}
+
+func (e *dirEntry) Name() string      { return e.name }
+func (e *dirEntry) IsDir() bool       { return e.typ.IsDir() }
+func (e *dirEntry) Type() fs.FileMode { return e.typ }
+func (e *dirEntry) String() string    { return fs.FormatDirEntry(e) }
+
+// Info describes what has the name now, as os.DirEntry does.
+func (e *dirEntry) Info() (fs.FileInfo, error) { return e.f.Lstat(path.Join(e.dir, e.name)) }

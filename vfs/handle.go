@@ -40,7 +40,7 @@ type Handle struct {
 	// mu guards uses and since, and is held by Close. It comes before every inode lock.
 	mu    sync.Mutex
 	uses  [useKinds]int
-	since uint64 // what of Node.wb was reported
+	since uint64 // how many of the mapping's writeback errors were reported
 
 	// closed is written with mu and the inode lock exclusive, so that holding either
 	// keeps the file open.
@@ -72,7 +72,10 @@ func (n *Node) Open(ctx context.Context, flag int, name string) (*Handle, error)
 			return nil, err
 		}
 	}
-	h := &Handle{n: n, file: n.file, flag: flag, name: name, since: n.wb.sample()}
+	h := &Handle{n: n, file: n.file, flag: flag, name: name}
+	if n.file != nil {
+		h.since = n.file.Mapping().WritebackErrors()
+	}
 	m := n.m
 	m.mu.Lock()
 	if m.closing {
@@ -165,8 +168,9 @@ func (h *Handle) Release(u Use) {
 	h.uses[u]--
 }
 
-// ref takes a reference to the inode, for a call that runs without its lock.
-func (h *Handle) ref() error {
+// Ref takes a reference to the inode, to be Put, for a call that runs without its
+// lock; fs.ErrClosed.
+func (h *Handle) Ref() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -284,7 +288,7 @@ func (h *Handle) Allocate(ctx context.Context, mode AllocMode, off, n int64) err
 
 // SetAttr changes attributes of the open inode.
 func (h *Handle) SetAttr(a SetAttr) error {
-	if err := h.ref(); err != nil {
+	if err := h.Ref(); err != nil {
 		return err
 	}
 	defer h.n.Put()
@@ -293,7 +297,7 @@ func (h *Handle) SetAttr(a SetAttr) error {
 
 // ReadDir is [Node.ReadDir] of the open directory.
 func (h *Handle) ReadDir(pos uint64, yield func(Dirent) bool) error {
-	if err := h.ref(); err != nil {
+	if err := h.Ref(); err != nil {
 		return err
 	}
 	defer h.n.Put()
@@ -314,14 +318,8 @@ func (h *Handle) SyncRange(ctx context.Context, off, n int64) (st dax.WritebackS
 	}
 	err = h.syncWith(func() error {
 		var err error
-		if st, err = h.file.Mapping().Writeback(ctx, off, n); err != nil {
-			if ctx.Err() == nil {
-				h.n.wb.record(err)
-			}
+		if st, err = h.file.Mapping().Writeback(ctx, off, n); err != nil || h.n.m.readOnly {
 			return err
-		}
-		if h.n.m.readOnly {
-			return nil
 		}
 		return h.n.m.fs.Sync(ctx)
 	})
@@ -330,14 +328,17 @@ func (h *Handle) SyncRange(ctx context.Context, off, n int64) (st dax.WritebackS
 
 // syncWith runs one form of sync and reports each error once.
 func (h *Handle) syncWith(sync func() error) error {
-	if err := h.ref(); err != nil {
+	if err := h.Ref(); err != nil {
 		return err
 	}
 	defer h.n.Put()
 	err := sync()
+	if h.file == nil {
+		return err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return cmp.Or(err, h.n.wb.check(&h.since))
+	return cmp.Or(err, h.file.Mapping().WritebackError(&h.since))
 }
 
 // Extent returns the extent that byte off lies in; ENXIO at or past the end.

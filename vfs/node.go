@@ -47,8 +47,6 @@ type Node struct {
 	// dead is set once the inode has no name left; written with mu exclusive.
 	dead atomic.Bool
 
-	wb errseq
-
 	// Guarded by m.mu.
 	refs       int
 	state      state

@@ -102,16 +102,12 @@ func (n *Node) Truncate(ctx context.Context, size int64) error {
 	return n.file.Truncate(ctx, size)
 }
 
-// sync writes one inode back and keeps an error for its open files. No lock is held.
+// sync writes one inode back. No lock is held.
 func (n *Node) sync(ctx context.Context, dataOnly bool) error {
 	if n.file == nil {
 		return n.m.fs.Sync(ctx)
 	}
-	err := n.file.Sync(ctx, dataOnly)
-	if err != nil && ctx.Err() == nil {
-		n.wb.record(err)
-	}
-	return err
+	return n.file.Sync(ctx, dataOnly)
 }
 
 // Xattr returns the value of an extended attribute; ENODATA, ENOTSUP.
