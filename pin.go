@@ -35,19 +35,18 @@ func (f *File) Pin(off int64, n int, write bool) (*Pin, error) {
 }
 
 func (f *File) pin(off int64, n int, write bool) (*Pin, error) {
-	file, err := f.regular(true, write)
-	if err != nil {
-		return nil, err
-	}
 	if err := f.h.Hold(vfs.UsePin); err != nil {
 		return nil, err
 	}
-	pin, err := file.Mapping().Pin(background, off, int64(n), write, file)
-	if err != nil {
-		f.h.Release(vfs.UsePin)
-		return nil, err
+	file, err := f.regular(true, write)
+	if err == nil {
+		var pin *dax.Pin
+		if pin, err = file.Mapping().Pin(background, off, int64(n), write, file); err == nil {
+			return &Pin{f: f, off: off, n: int64(n), pin: pin}, nil
+		}
 	}
-	return &Pin{f: f, off: off, n: int64(n), pin: pin}, nil
+	f.h.Release(vfs.UsePin)
+	return nil, err
 }
 
 // regular returns the driver's file if f is one and open for what is wanted: EISDIR,
