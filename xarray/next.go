@@ -24,6 +24,7 @@ func (a *Array) NextMarked(from, last uint64, m Mark) (first uint64, order uint,
 // up until a node has one in a later slot, and down to the first entry there. If that is gone, a
 // writer was at work, and the search starts again from the page reached.
 func (a *Array) next(from, last uint64, which uint) (first uint64, order uint, value uint64, ok bool) {
+search:
 	for from <= last {
 		n := a.root.Load()
 		if n == nil || from > n.last() {
@@ -64,20 +65,27 @@ func (a *Array) next(from, last uint64, which uint) (first uint64, order uint, v
 			if at > last {
 				return 0, 0, 0, false
 			}
+			var kid *node
 			if level == 1 {
 				l = n.leaf(j).Load()
-			} else if kid := n.kid(j).Load(); kid != nil {
-				from, n = at, kid
-				level--
-				found = n.bitmaps[which].Load()
-				continue
+			} else {
+				kid = n.kid(j).Load()
 			}
-			if l == nil {
+			if l == nil && kid == nil {
 				first, order, value, ok = result(at, n.word(j).Load(), from)
 				break
 			}
+			if at < from {
+				continue search // just put where from is, below which the search may not begin at the first slot
+			}
 			from = at
-			found = l.bitmaps[which].Load()
+			if l != nil {
+				found = l.bitmaps[which].Load()
+			} else {
+				n = kid
+				level--
+				found = n.bitmaps[which].Load()
+			}
 		}
 		if l != nil && found != 0 {
 			j := uint(bits.TrailingZeros64(found))
