@@ -12,7 +12,9 @@
 // Above the driver, vfs locks inodes. Inside it, in this order:
 //
 //	FS.orphanMu    the orphan list
+//	nameIndex.mu   where a directory's names are
 //	inode.mu       an inode's block map and times
+//	FS.xattrMu     reference counts of attribute blocks
 //	group.mu       a group's bitmaps, counts and windows
 //	FS.superMu     the superblock's counts
 //	store.mu       the list of stores to flush
@@ -62,6 +64,7 @@ type FS struct {
 	superMu  sync.Mutex // guards stores to the superblock
 	orphanMu sync.Mutex // guards s_last_orphan, the chain behind it, and orphans
 	orphans  []uint32   // the chain as it is on the medium
+	xattrMu  sync.Mutex // guards the reference counts of attribute blocks
 }
 
 var _ vfs.FileSystem = (*FS)(nil)

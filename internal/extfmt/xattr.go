@@ -376,3 +376,27 @@ func ACLToDisk(value []byte) (disk []byte, ok bool) {
 
 // Is reports whether the attribute has this name.
 func (x *Xattr) Is(index uint8, name string) bool { return x.Index == index && x.Name == name }
+
+// ACLPerm returns the permission bits that go with a stored access ACL: those of the
+// owner, of the mask or else the group, and of all others. extended says whether the ACL
+// holds more than that.
+func ACLPerm(disk []byte) (perm uint16, extended bool) {
+	for p := 4; p <= len(disk)-4; p += 4 {
+		tag, bits := binary.LittleEndian.Uint16(disk[p:]), binary.LittleEndian.Uint16(disk[p+2:])&7
+		switch tag {
+		case aclUserObj:
+			perm |= bits << 6
+		case aclGroupObj:
+			perm |= bits << 3
+		case aclUser, aclGroup:
+			extended = true
+			p += 4
+		case aclMask:
+			extended = true
+			perm = perm&^0o70 | bits<<3
+		case aclOther:
+			perm |= bits
+		}
+	}
+	return perm, extended
+}
