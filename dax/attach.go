@@ -48,11 +48,12 @@ func (m *Mapping) Attach(ctx context.Context, v vm.View, p Populator) error {
 	a := attachment{pf, p}
 	m.attached = append(m.attached, a)
 	m.fills.Add(1)
-	if err := m.fillView(ctx, a, true); err != nil {
+	err := m.fillView(ctx, a, true)
+	if err != nil {
 		m.detachLocked(v)
-		return err
 	}
-	return nil
+	m.settleLocked() // holes that were filled for v were zero pages elsewhere
+	return err
 }
 
 // Detach takes the view off the list, after marking what it wrote DIRTY. Nobody may
@@ -87,6 +88,11 @@ func (m *Mapping) settle() {
 	}
 	m.fillMu.Lock()
 	defer m.fillMu.Unlock()
+	m.settleLocked()
+}
+
+// settleLocked is settle with fillMu held.
+func (m *Mapping) settleLocked() {
 	for _, a := range m.attached {
 		// With strict unset every failure becomes a page that raises SIGBUS.
 		_ = m.fillView(nil, a, false)

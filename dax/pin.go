@@ -66,6 +66,9 @@ func (m *Mapping) Pin(ctx context.Context, off, n int64, write bool, p Populator
 	if write && m.cfg.ReadOnly {
 		return nil, syscall.EROFS
 	}
+	if write {
+		defer m.settle() // holes that get storage were zero pages in views
+	}
 	m.inval.RLock()
 	defer m.inval.RUnlock()
 	if size := m.size.Load(); off > size || n > size-off {
