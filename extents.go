@@ -114,3 +114,13 @@ func pageUp(off int64) int64 {
 	}
 	return off
 }
+
+// Stats counts what DAX did for the file since it came into memory; nil for a
+// directory.
+func (f *File) Stats() *dax.Stats {
+	file := f.h.File()
+	if file == nil {
+		return nil
+	}
+	return file.Mapping().Stats()
+}
