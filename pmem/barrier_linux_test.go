@@ -1,7 +1,6 @@
 package pmem_test
 
 import (
-	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -67,39 +66,6 @@ func TestBarrierWrites(t *testing.T) {
 			}
 		}
 	}
-}
-
-// TestBarriersWait: a Barrier that finds its range taken by another Barrier does
-// not return before that one.
-func TestBarriersWait(t *testing.T) {
-	const workers, rounds = 8, 20
-	d := open(t, newFile(t, t.TempDir(), workers*pmem.PageSize), pmem.Options{})
-	if d.Info().Kind != pmem.KindFile {
-		t.Skipf("temporary files are of kind %s", d.Info().Kind)
-	}
-	var wg sync.WaitGroup
-	for w := range int64(workers) {
-		wg.Go(func() {
-			b, err := d.Bytes(w*pmem.PageSize, pmem.PageSize)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			for range rounds {
-				b[0]++
-				if err := d.Flush(w*pmem.PageSize, 1); err != nil {
-					t.Error(err)
-				}
-				if err := d.Barrier(); err != nil {
-					t.Error(err)
-				}
-				if got := dirtyPages(t, d, uint64(w), 1); got != 0 {
-					t.Errorf("page %d is dirty after Barrier", w)
-				}
-			}
-		})
-	}
-	wg.Wait()
 }
 
 // BenchmarkBarrier stores to pages of a file, flushes each and waits once.

@@ -3,6 +3,7 @@ package pmem
 import (
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -203,21 +204,24 @@ func (d *mapped) Close() error {
 // Kind, Path, PageSize, ReadOnly and MapSync are set by the caller, the rest here.
 // The descriptor belongs to the device if there is no error.
 func newMapped(fd int, size int64, how durability, info Info) (*mapped, error) {
-	if size > maxSize || size != int64(int(size)) {
-		return nil, fmt.Errorf("size %d is more than the %d bytes a device can have: %w", size, int64(maxSize), syscall.EFBIG)
+	if most := min(int64(maxSize), math.MaxInt&^(info.PageSize-1)); size > most {
+		return nil, fmt.Errorf("size %d is more than the %d bytes a device can have: %w", size, most, syscall.EFBIG)
 	}
 	m, err := mapRegion(fd, size, info.PageSize, info.ReadOnly, info.MapSync)
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes: %w", size, err)
 	}
 	info.DeviceSize = size
+	info.Flush = "none"
 	switch how {
 	case flushNothing:
-		info.Volatile, info.Flush = true, "none"
+		info.Volatile = true
 	case flushPages:
 		info.Flush = "msync"
 	case flushLines:
-		info.Flush = FlushInstruction()
+		if name := FlushInstruction(); name != "" { // a reader does without
+			info.Flush = name
+		}
 	}
 	d, err := Register(func(id DeviceID) (*mapped, error) {
 		return &mapped{

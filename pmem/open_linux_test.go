@@ -15,7 +15,16 @@ import (
 	"godax/pmem"
 )
 
+// needs64 skips what a 32-bit address space has no room for.
+func needs64(t testing.TB) {
+	t.Helper()
+	if math.MaxInt == math.MaxInt32 {
+		t.Skip("needs a 64-bit address space")
+	}
+}
+
 func TestNewMemoryRefuses(t *testing.T) {
+	needs64(t)
 	for _, c := range []struct {
 		name string
 		size int64
@@ -52,6 +61,7 @@ func TestNewMemoryRoundsUp(t *testing.T) {
 
 // TestMemoryIsSparse makes far more memory than the machine has.
 func TestMemoryIsSparse(t *testing.T) {
+	needs64(t)
 	d, err := pmem.NewMemory(1<<40, pmem.MemoryOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -286,6 +296,9 @@ func TestCut(t *testing.T) {
 		t.Errorf("Barrier: %v, want %v", err, pmem.ErrRemoved)
 	}
 	if err := os.Truncate(path, 4*pmem.PageSize); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Flush(0, 1); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Barrier(); !errors.Is(err, pmem.ErrRemoved) {

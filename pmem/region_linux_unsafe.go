@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// regionAlign is what the first byte of a device is aligned to in memory when the
-// device is large enough, so that the kernel can map it with 2 MiB pages.
+// regionAlign is what the first byte of a device is aligned to in memory, at
+// least, when the device is large enough, so that the kernel can map it with 2 MiB
+// pages. Files of larger pages must be aligned to those.
 const regionAlign = 2 << 20
 
 // region is a shared mapping of a file from its first byte. The kernel keeps the
@@ -34,7 +35,7 @@ func mapRegion(fd int, size, pageSize int64, readOnly, mapSync bool) (region, er
 	}
 	var hint unsafe.Pointer
 	if length >= regionAlign {
-		hint = alignedHole(length, regionAlign)
+		hint = alignedHole(length, max(regionAlign, uintptr(pageSize)))
 	}
 	// The address is only asked for, not forced with MAP_FIXED: another thread may
 	// have mapped something there meanwhile, and an address without the alignment

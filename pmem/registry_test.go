@@ -2,6 +2,7 @@ package pmem
 
 import (
 	"errors"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -137,4 +138,31 @@ func BenchmarkLookup(b *testing.B) {
 	for b.Loop() {
 		Lookup(MakePFN(d.id, 0))
 	}
+}
+
+// TestRegistryConcurrent registers and looks up from many goroutines: a frame's
+// device is the one that carries its number, or none.
+func TestRegistryConcurrent(t *testing.T) {
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 2000 {
+				d, err := register(t, PageSize)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if got, ok := Lookup(MakePFN(d.id, 0)); !ok || got != Device(d) {
+					t.Errorf("Lookup of device %d = %v, %v", d.id, got, ok)
+				}
+				if got, ok := Lookup(MakePFN(d.id+1, 0)); ok && got.ID() != d.id+1 {
+					t.Errorf("Lookup of device %d answers %d", d.id+1, got.ID())
+				}
+				if !Unregister(d) {
+					t.Errorf("device %d is gone", d.id)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

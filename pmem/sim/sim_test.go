@@ -5,6 +5,8 @@ package sim_test
 import (
 	"bytes"
 	"errors"
+	"math/rand/v2"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -301,5 +303,52 @@ func TestHook(t *testing.T) {
 	}
 	if pendingAtBarrier != 1 {
 		t.Errorf("%d lines pending before the barrier, want 1", pendingAtBarrier)
+	}
+}
+
+// TestConcurrent makes every kind of call from several goroutines, while the
+// device goes bad, is looked at and finally goes away.
+func TestConcurrent(t *testing.T) {
+	const pages = 16
+	d := newDevice(t, pages*pmem.PageSize)
+	var wg sync.WaitGroup
+	for w := range uint64(4) {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(w, 7))
+			for range 500 {
+				page := rnd.Uint64N(pages)
+				off, n := int64(page*pmem.PageSize), rnd.Int64N(pmem.PageSize)
+				var err error
+				switch rnd.IntN(8) {
+				case 0:
+					_, err = d.DirectAccess(page, 1, pmem.Normal)
+				case 1:
+					var b []byte
+					if b, err = d.Bytes(off, n); err == nil {
+						clear(b)
+					}
+				case 2:
+					err = d.Flush(off, n)
+				case 3:
+					err = d.Barrier()
+				case 4:
+					err = d.Poison(page, 1)
+				case 5:
+					err = d.ClearPoison(page, 1)
+				case 6:
+					d.Crash(rnd)
+				case 7:
+					d.Evict(rnd)
+				}
+				if err != nil && !errors.Is(err, pmem.ErrPoisoned) && !errors.Is(err, pmem.ErrRemoved) {
+					t.Error(err)
+				}
+			}
+			d.Remove()
+		})
+	}
+	wg.Wait()
+	if err := d.Barrier(); !errors.Is(err, pmem.ErrRemoved) {
+		t.Errorf("Barrier: %v, want %v", err, pmem.ErrRemoved)
 	}
 }

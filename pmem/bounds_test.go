@@ -1,0 +1,30 @@
+package pmem
+
+import "testing"
+
+func TestCheckRun(t *testing.T) {
+	d := &blank{id: 5, size: 100 * PageSize}
+	bytes := func(pages, spare int) []byte { return make([]byte, pages*PageSize, pages*PageSize+spare) }
+	for _, c := range []struct {
+		name string
+		n    uint64
+		run  Run
+		ok   bool
+	}{
+		{"all", 3, Run{MakePFN(5, 7), 3, bytes(3, 0)}, true},
+		{"short", 3, Run{MakePFN(5, 7), 1, bytes(1, 0)}, true},
+		{"empty", 3, Run{MakePFN(5, 7), 0, nil}, false},
+		{"longer than asked", 3, Run{MakePFN(5, 7), 4, bytes(4, 0)}, false},
+		{"other device", 3, Run{MakePFN(6, 7), 3, bytes(3, 0)}, false},
+		{"no device", 3, Run{PFN(7), 3, bytes(3, 0)}, false},
+		{"bits above a frame number", 3, Run{MakePFN(5, 7) | 1<<PFNBits, 3, bytes(3, 0)}, false},
+		{"other page", 3, Run{MakePFN(5, 8), 3, bytes(3, 0)}, false},
+		{"too few bytes", 3, Run{MakePFN(5, 7), 3, bytes(2, 0)}, false},
+		{"too many bytes", 3, Run{MakePFN(5, 7), 3, bytes(4, 0)}, false},
+		{"bytes can grow", 3, Run{MakePFN(5, 7), 3, bytes(3, 1)}, false},
+	} {
+		if err := CheckRun(d, 7, c.n, c.run); (err == nil) != c.ok {
+			t.Errorf("%s: %v, want ok %v", c.name, err, c.ok)
+		}
+	}
+}
