@@ -27,13 +27,14 @@ func (f *FS) chunkBlocks() uint64 {
 const smallWindow = 16
 
 // allocData finds and marks up to want contiguous blocks for the file's blocks
-// from lblk on, zeroes and flushes them. They are not linked to anything yet.
+// from lblk on, zeroes and flushes them. They are not linked to anything yet. ahead, at
+// least want, is how many blocks the file is about to need there.
 // Errors: ENOSPC if there is no block at all.
 //
 // Locks: in.mu exclusive.
-func (in *inode) allocData(lblk, want uint64) (pblk, n uint64, err error) {
+func (in *inode) allocData(lblk, want, ahead uint64) (pblk, n uint64, err error) {
 	f := in.fs
-	if pblk, n, err = in.place(lblk, want); err != nil {
+	if pblk, n, err = in.place(lblk, want, ahead); err != nil {
 		return 0, 0, err
 	}
 	if err = f.zeroData(pblk, n); err != nil {
@@ -71,7 +72,7 @@ func (f *FS) zeroData(pblk, n uint64) error {
 }
 
 // place marks the best run it finds for lblk and its successors, at most want.
-func (in *inode) place(lblk, want uint64) (pblk, n uint64, err error) {
+func (in *inode) place(lblk, want, ahead uint64) (pblk, n uint64, err error) {
 	f := in.fs
 	if p, room := in.window.at(lblk); room > 0 {
 		if n, err := f.takeAt(p, min(want, room), in.window); n > 0 || err != nil {
@@ -79,7 +80,9 @@ func (in *inode) place(lblk, want uint64) (pblk, n uint64, err error) {
 		}
 	}
 	chunk := f.chunkBlocks()
-	if lblk >= chunk || want >= chunk/2 {
+	// What follows the chunk has a place of its own.
+	want = min(want, chunk-lblk%chunk)
+	if lblk >= chunk || ahead >= chunk/2 {
 		if pblk, n, err = in.placeLarge(lblk, want); n > 0 || err != nil {
 			return pblk, n, err
 		}
@@ -117,7 +120,6 @@ func (in *inode) placeLarge(lblk, want uint64) (pblk, n uint64, err error) {
 	f := in.fs
 	chunk := f.chunkBlocks()
 	start := lblk - lblk%chunk
-	want = min(want, start+chunk-lblk)
 	// Blocks of the same chunk of the file that lie in their place show where the
 	// others belong.
 	for at := start; at < start+chunk; {

@@ -189,10 +189,9 @@ func (l *layout) count(ratio int64) {
 	// In a group of full size at most a quarter is inodes, in a short first one as well.
 	s.ITableBlocks = max(min(s.ITableBlocks, s.GroupBlocks(0)/4, 8*s.BlockSize/s.InodesPerBlock), (2*extfmt.FirstInoRev0+s.InodesPerBlock-1)/s.InodesPerBlock)
 	s.ITableBlocks -= l.excess()
-	s.InodesPerGroup = s.ITableBlocks * s.InodesPerBlock
-	if s.InodesPerGroup%8 != 0 { // bitmaps are whole bytes
-		s.InodesPerGroup -= s.InodesPerGroup % 8
-	}
+	// Bitmaps are whole bytes, inode tables whole blocks.
+	s.InodesPerGroup = s.ITableBlocks * s.InodesPerBlock &^ 7
+	s.ITableBlocks = (s.InodesPerGroup + s.InodesPerBlock - 1) / s.InodesPerBlock
 	s.InodesCount = s.Groups * s.InodesPerGroup
 }
 

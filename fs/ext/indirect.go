@@ -185,7 +185,7 @@ func (m *indirect) allocate(lblk, max uint64) (run, error) {
 			return run{}, err
 		}
 	}
-	data, n, err := in.allocData(lblk, min(r.n, room))
+	data, n, err := in.allocData(lblk, min(r.n, room), r.n)
 	if err != nil {
 		return run{}, err
 	}
