@@ -1,6 +1,10 @@
 package godax
 
-import "godax/vfs"
+import (
+	"godax/fs/ext"
+	"godax/vfs"
+)
 
-// builtin are the file systems that Open knows, in the order they are asked.
-var builtin = []vfs.Driver{}
+// builtin are the file systems that Open knows, in the order they are asked. It never
+// changes.
+var builtin = []vfs.Driver{ext.Driver}

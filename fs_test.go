@@ -27,6 +27,12 @@ func newFS(t testing.TB) (*godax.FS, *memfs.FS) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newFSOn(t, dev)
+}
+
+// newFSOn is newFS on a device, which it closes at the end as well.
+func newFSOn(t testing.TB, dev pmem.Device) (*godax.FS, *memfs.FS) {
+	t.Helper()
 	mem := memfs.New(dev)
 	fsys, err := godax.OpenDevice(dev, godax.Options{Drivers: []vfs.Driver{mem.Driver()}})
 	if err != nil {
@@ -391,5 +397,37 @@ func TestXattrs(t *testing.T) {
 	}
 	if _, err := f.LXattr("a/link", "user.a"); !errors.Is(err, syscall.ENODATA) {
 		t.Errorf("value of the link: %v", err)
+	}
+}
+
+// TestDamagedTree walks and removes directories that are no tree.
+func TestDamagedTree(t *testing.T) {
+	f, mem := newFS(t)
+	populate(t, f)
+	ino := func(name string) uint64 {
+		fi, err := f.Stat(name)
+		must(t, err)
+		return fi.Sys().(*godax.Stat).Ino
+	}
+	mem.Plant(ino("a/b"), "up", ino("a"))
+	mem.Plant(ino("a/b/c"), "top", ino("/"))
+	mem.Plant(ino("a/b/c"), "ghost", 4711)
+	seen := 0
+	err := fs.WalkDir(f.IOFS(), ".", func(_ string, _ fs.DirEntry, err error) error {
+		if seen++; err != nil && !errors.Is(err, godax.ErrCorrupt) {
+			t.Error(err)
+		}
+		return nil
+	})
+	if err != nil || seen > 30 {
+		t.Errorf("walk met %d names, %v", seen, err)
+	}
+	err = f.RemoveAll("a")
+	var pe *fs.PathError
+	if !errors.Is(err, godax.ErrCorrupt) || !errors.As(err, &pe) || !strings.HasPrefix(pe.Path, "a/") {
+		t.Errorf("removal: %v", err)
+	}
+	if _, err := f.Stat("hello"); err != nil {
+		t.Errorf("removal went outside: %v", err)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"godax"
+	"godax/pmem/sim"
+	"godax/vm"
 )
 
 // newFile makes a file of n pages, page i filled with the byte i+1.
@@ -156,6 +158,37 @@ func TestDo(t *testing.T) {
 	if err := m.Do(func([]byte) error { return own }); err != own {
 		t.Errorf("fn's error became %v", err)
 	}
+	must(t, m.Close())
+	must(t, file.Close())
+}
+
+func TestDoPoisoned(t *testing.T) {
+	dev, err := sim.New(1 << 20)
+	must(t, err)
+	f, _ := newFSOn(t, dev)
+	file := newFile(t, f, "x", 4)
+	bad := -1
+	for e, err := range file.Extents() {
+		must(t, err)
+		if bad < 0 {
+			bad = int(e.PFN.Page()) + 1 // of the file's page 1
+		}
+	}
+	must(t, dev.Poison(uint64(bad), 1))
+	m, err := file.Mmap(0, 4*page, godax.MapRead|godax.MapWrite|godax.MapShared)
+	must(t, err)
+	err = m.Do(func(b []byte) error {
+		if b[0] != 1 || b[2*page] != 3 {
+			t.Errorf("good pages hold %d and %d", b[0], b[2*page])
+		}
+		b[page+1] = 1
+		return nil
+	})
+	var bus *vm.BusError
+	if !errors.Is(err, godax.ErrPoisoned) || !errors.As(err, &bus) || bus.Page != 1 {
+		t.Errorf("store to a bad page: %v", err)
+	}
+	must(t, second(file.WriteAt(bytes.Repeat([]byte{8}, page), page)))
 	must(t, m.Close())
 	must(t, file.Close())
 }

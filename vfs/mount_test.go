@@ -1,0 +1,313 @@
+package vfs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"godax/internal/daxtest/memfs"
+	"godax/pmem"
+	"godax/pmem/sim"
+	"godax/vfs"
+)
+
+var ctx = context.Background()
+
+// newMount mounts an empty file system, after prepare (which may be nil) had a look.
+func newMount(t *testing.T, c vfs.Config, prepare func(*memfs.FS)) (*vfs.Mount, *sim.Device) {
+	t.Helper()
+	dev, err := sim.New(4 << 20)
+	must(t, err)
+	mem := memfs.New(dev)
+	if prepare != nil {
+		prepare(mem)
+	}
+	fsys, err := mem.Driver().Mount(dev, vfs.MountOptions{})
+	must(t, err)
+	m, err := vfs.NewMount(fsys, c)
+	must(t, err)
+	t.Cleanup(func() {
+		if err := m.Close(ctx); err != nil && !errors.Is(err, fs.ErrClosed) {
+			t.Errorf("close: %v", err)
+		}
+		must(t, dev.Close())
+	})
+	return m, dev
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// create makes an inode and returns its number.
+func create(t *testing.T, m *vfs.Mount, path string, mode fs.FileMode) uint64 {
+	t.Helper()
+	p, err := m.Walk(path, vfs.NoFollow)
+	must(t, err)
+	defer p.Put()
+	n, err := p.Dir.Create(p.Name, vfs.NewInode{Mode: mode | 0o755})
+	must(t, err)
+	defer n.Put()
+	return n.Ino()
+}
+
+// touch looks a path up and lets it go.
+func touch(m *vfs.Mount, path string) error {
+	n, err := m.Resolve(path, vfs.FollowAll)
+	if err == nil {
+		n.Put()
+	}
+	return err
+}
+
+func TestIdleInodes(t *testing.T) {
+	var loaded, evicted []uint64
+	m, _ := newMount(t, vfs.Config{Idle: 2}, func(f *memfs.FS) {
+		f.OnInode = func(ino uint64) { loaded = append(loaded, ino) }
+		f.OnEvict = func(ino uint64, _ uint32) { evicted = append(evicted, ino) }
+	})
+	for i := range 4 {
+		create(t, m, fmt.Sprint(i), 0) // inodes 2 to 5
+	}
+	if want := []uint64{2, 3}; !slices.Equal(evicted, want) {
+		t.Errorf("evicted %v, want %v", evicted, want)
+	}
+	must(t, touch(m, "2")) // now 5 is the oldest
+	must(t, touch(m, "0"))
+	if want := []uint64{2, 3, 5}; !slices.Equal(evicted, want) {
+		t.Errorf("evicted %v, want %v", evicted, want)
+	}
+	root, err := m.Root()
+	must(t, err)
+	must(t, root.Unlink("0"))
+	root.Put()
+	if want := []uint64{2, 3, 5, 2}; !slices.Equal(evicted, want) {
+		t.Errorf("an unlinked inode is not evicted at once: %v, want %v", evicted, want)
+	}
+	if want := []uint64{1, 2}; !slices.Equal(loaded, want) {
+		t.Errorf("loaded %v, want %v", loaded, want)
+	}
+}
+
+// TestOneNode lets many goroutines get and put one inode; memfs refuses to read an inode
+// that it has given out already.
+func TestOneNode(t *testing.T) {
+	var loads atomic.Int64
+	m, _ := newMount(t, vfs.Config{Idle: -1}, func(f *memfs.FS) {
+		f.OnInode = func(uint64) { loads.Add(1) }
+	})
+	create(t, m, "x", 0)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 500 {
+				if err := touch(m, "x"); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if loads.Load() < 2 {
+		t.Errorf("%d loads: nothing was evicted", loads.Load())
+	}
+}
+
+// TestGetDuringEvict gets an inode whose eviction is going on.
+func TestGetDuringEvict(t *testing.T) {
+	evicting, goOn := make(chan struct{}), make(chan struct{})
+	var armed atomic.Bool
+	m, _ := newMount(t, vfs.Config{Idle: -1}, func(f *memfs.FS) {
+		f.OnEvict = func(uint64, uint32) {
+			if armed.CompareAndSwap(true, false) {
+				close(evicting)
+				<-goOn
+			}
+		}
+	})
+	create(t, m, "x", 0)
+	armed.Store(true)
+	first := make(chan error, 1)
+	go func() { first <- touch(m, "x") }()
+	<-evicting
+	second := make(chan error, 1)
+	go func() { second <- touch(m, "x") }()
+	for range 1000 { // the second can do nothing but wait
+		select {
+		case err := <-second:
+			t.Fatalf("an inode on its way out was handed out: %v", err)
+		default:
+			must(t, touch(m, "/"))
+		}
+	}
+	close(goOn)
+	must(t, <-first)
+	must(t, <-second)
+}
+
+func TestLoadFails(t *testing.T) {
+	var mem *memfs.FS
+	m, _ := newMount(t, vfs.Config{}, func(f *memfs.FS) { mem = f })
+	mem.Plant(1, "ghost", 99)
+	for range 2 {
+		if err := touch(m, "ghost"); !errors.Is(err, vfs.ErrCorrupt) || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("entry of a free inode: %v", err)
+		}
+	}
+}
+
+// TestNoTree checks that directories that form no tree are refused, and end every walk.
+func TestNoTree(t *testing.T) {
+	var mem *memfs.FS
+	m, _ := newMount(t, vfs.Config{}, func(f *memfs.FS) { mem = f })
+	a := create(t, m, "a", fs.ModeDir)
+	b := create(t, m, "a/b", fs.ModeDir)
+	create(t, m, "c", fs.ModeDir)
+	mem.Plant(1, "root", 1)
+	mem.Plant(a, "self", a)
+	mem.Plant(b, "up", a)
+	mem.Plant(b, "top", 1)
+	mem.Plant(1, "b2", b)
+	for _, path := range []string{"root", "a/self", "a/b/up", "a/b/top", "b2", "a/self/self", "root/a"} {
+		if err := touch(m, path); !errors.Is(err, vfs.ErrCorrupt) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	root, err := m.Root()
+	must(t, err)
+	defer root.Put()
+	for _, name := range []string{"root", "b2"} {
+		if err := root.Rmdir(name); !errors.Is(err, vfs.ErrCorrupt) {
+			t.Errorf("rmdir %s: %v", name, err)
+		}
+		if err := root.Rename(name, root, "new", 0); !errors.Is(err, vfs.ErrCorrupt) {
+			t.Errorf("rename %s: %v", name, err)
+		}
+	}
+	must(t, touch(m, "a/b"))
+	must(t, touch(m, "c"))
+}
+
+func TestCloseWaits(t *testing.T) {
+	m, _ := newMount(t, vfs.Config{}, nil)
+	create(t, m, "x", 0)
+	n, err := m.Resolve("x", vfs.FollowAll)
+	must(t, err)
+	done, cancel := context.WithCancel(ctx)
+	cancel()
+	var open *vfs.OpenError
+	if err := m.Close(done); !errors.As(err, &open) || open.Open[0] != "inode 2" {
+		t.Fatalf("close with an inode in use: %v", err)
+	}
+	closed := make(chan error)
+	go func() { closed <- m.Close(ctx) }()
+	for { // until Close has begun
+		root, err := m.Root()
+		if err != nil {
+			break
+		}
+		root.Put()
+	}
+	if _, err := n.Open(ctx, os.O_RDONLY, "x"); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("open while closing: %v", err)
+	}
+	select {
+	case err := <-closed:
+		t.Fatalf("close did not wait: %v", err)
+	default:
+	}
+	n.Put()
+	must(t, <-closed)
+}
+
+// TestErrorOnce has three open files, one failed writeback by a fourth party, and each
+// file report it once (S-B28).
+func TestErrorOnce(t *testing.T) {
+	m, dev := newMount(t, vfs.Config{}, nil)
+	create(t, m, "x", 0)
+	n, err := m.Resolve("x", vfs.FollowAll)
+	must(t, err)
+	var handles []*vfs.Handle
+	for range 3 {
+		h, err := n.Open(ctx, os.O_RDWR, "x")
+		must(t, err)
+		handles = append(handles, h)
+	}
+	n.Put()
+	_, err = handles[0].WriteAt(ctx, make([]byte, pmem.PageSize), 0)
+	must(t, err)
+	stop := dev.Inject(sim.Fault{Op: sim.OpFlush, Err: syscall.EIO})
+	if err := m.Sync(ctx); !errors.Is(err, syscall.EIO) {
+		t.Errorf("sync of all: %v", err)
+	}
+	stop()
+	late, err := n.Open(ctx, os.O_RDWR, "x")
+	must(t, err)
+	for i, h := range append(handles, late) {
+		for round, want := range []bool{i < 3, false} {
+			err := h.Sync(ctx, false)
+			if got := errors.Is(err, syscall.EIO); got != want || err != nil && !want {
+				t.Errorf("file %d, sync %d: %v", i, round, err)
+			}
+		}
+		must(t, h.Close())
+	}
+	if st := dev.Counts(); st.FlushedBytes == 0 {
+		t.Error("the page that failed was not flushed later")
+	}
+}
+
+func TestSetgidDirectory(t *testing.T) {
+	m, _ := newMount(t, vfs.Config{}, nil)
+	create(t, m, "d", fs.ModeDir|fs.ModeSetgid)
+	d, err := m.Resolve("d", vfs.FollowAll)
+	must(t, err)
+	gid := uint32(7)
+	must(t, d.SetAttr(vfs.SetAttr{GID: &gid}))
+	d.Put()
+	create(t, m, "d/file", 0)
+	create(t, m, "d/dir", fs.ModeDir)
+	for path, want := range map[string]fs.FileMode{"d/file": 0o755, "d/dir": fs.ModeDir | fs.ModeSetgid | 0o755} {
+		n, err := m.Resolve(path, vfs.FollowAll)
+		must(t, err)
+		if a := n.Attr(); a.GID != 7 || a.Mode != want {
+			t.Errorf("%s: group %d, mode %v", path, a.GID, a.Mode)
+		}
+		n.Put()
+	}
+}
+
+func TestRenameNoReplace(t *testing.T) {
+	m, _ := newMount(t, vfs.Config{}, nil)
+	create(t, m, "a", 0)
+	create(t, m, "b", 0)
+	root, err := m.Root()
+	must(t, err)
+	defer root.Put()
+	if err := root.Rename("a", root, "b", vfs.RenameNoReplace); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("over a name: %v", err)
+	}
+	must(t, root.Rename("a", root, "c", vfs.RenameNoReplace))
+	for _, name := range []string{"", ".", "..", "a/b", "a\x00"} {
+		if err := root.Rename("c", root, name, 0); err == nil {
+			t.Errorf("rename to %q works", name)
+		}
+		if _, err := root.Create(name, vfs.NewInode{}); err == nil {
+			t.Errorf("create of %q works", name)
+		}
+		if _, err := root.Lookup(name); err == nil {
+			t.Errorf("lookup of %q works", name)
+		}
+	}
+}
