@@ -25,6 +25,9 @@ func (v *ProcessView) trackLocked(s segment) {
 	if !v.tracks() {
 		return
 	}
+	if v.beforeTrack != nil {
+		v.beforeTrack()
+	}
 	addr, length := v.area.addr(v.offset(s.page)), bytesOf(s.n)
 	if v.kernel.register(addr, length) != nil {
 		return

@@ -147,6 +147,30 @@ func TestCollectReplaced(t *testing.T) {
 	}
 }
 
+// TestCollectEarlyStore: a store to a live view right after mmap, before tracking
+// began, is not lost.
+func TestCollectEarlyStore(t *testing.T) {
+	needTracking(t)
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			u := k.unit
+			d := k.open(t, int64(8*u)*ps)
+			v := newView(t, 0, 8*u, rws, ViewOptions{})
+			refill(t, v, d)
+			v.Unmap(2*u, 4*u, false)
+			collect(t, v, 0, 8*u)
+			v.beforeTrack = func() { v.Bytes()[3*u*ps] = 1 }
+			refill(t, v, d)
+			want := []pageRun{{3, 1}}
+			if u > 1 {
+				want = []pageRun{{2 * u, 4 * u}}
+			}
+			wantRuns(t, "refilled", collect(t, v, 0, 8*u), want)
+			wantRuns(t, "again", collect(t, v, 0, 8*u), nil)
+		})
+	}
+}
+
 func TestCollectFallback(t *testing.T) {
 	d := kinds[0].open(t, 8*ps)
 	v := newView(t, 0, 8, rws, ViewOptions{NoTracking: true})

@@ -7,7 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -167,6 +170,21 @@ func (k *kernel) copiesByEntry(start, end uintptr, found func(start, end uintptr
 	}
 	return nil
 }
+
+// mappings is the number of segments of all views, about the mappings they cost.
+var mappings atomic.Int64
+
+// maxMappings bounds it: half of what the kernel allows a process. The Go runtime
+// cannot go on when the kernel refuses it a mapping.
+var maxMappings = sync.OnceValue(func() int64 {
+	n := int64(65530) // the kernel's default
+	if b, err := os.ReadFile("/proc/sys/vm/max_map_count"); err == nil {
+		if m, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil {
+			n = m
+		}
+	}
+	return n / 2
+})
 
 // gone returns a file of no bytes: mapping it makes pages that raise SIGBUS. It is
 // sealed, so that it stays so.

@@ -6,9 +6,9 @@ import (
 	"godax/pmem"
 )
 
-// Errors of a [ProcessView], beside those of the system calls (ENOMEM when the
-// limit of mappings of a process, vm.max_map_count, is reached; EACCES for a
-// writable mapping of a read-only device).
+// Errors of a [ProcessView], beside those of the system calls (EACCES for a
+// writable view of a read-only device; ENOMEM also when the views of this process
+// have half as many mappings as vm.max_map_count allows).
 var (
 	// ErrNotMappable: the frames cannot be mapped into a process: their device keeps
 	// its memory to itself, or its pages are larger than the run is aligned to.

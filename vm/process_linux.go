@@ -46,11 +46,16 @@ type ProcessView struct {
 	closed  bool
 	live    bool     // Complete was called: somebody may be accessing the bytes
 	segs    segments // what is mapped
+	counted int      // of segs in mappings
 	pending segment  // installed and not mapped yet, if n is not 0
 	stale   runSet   // to be filled again
 	written runSet   // stored to, or not known not to be, and not collected
 	zeroFD  int      // a sparse file for Zero pages where the zero page cannot be told from a copy; -1 if unused
 	vec     []pageRegion
+
+	// beforeTrack, if a test has set it, runs between mmap and the start of tracking,
+	// with mu held.
+	beforeTrack func()
 }
 
 var (
@@ -280,6 +285,12 @@ func (v *ProcessView) wholeLocked(page uint64) pageRun {
 	return pageRun{page - (page-s.page)%unit, unit}
 }
 
+// countLocked brings the count of all mappings up to date.
+func (v *ProcessView) countLocked() {
+	mappings.Add(int64(len(v.segs) - v.counted))
+	v.counted = len(v.segs)
+}
+
 // mapLocked maps one segment. On failure its pages raise SIGBUS.
 func (v *ProcessView) mapLocked(s segment) error {
 	if page, end := v.widenLocked(s.page, s.end()); page != s.page || end != s.end() {
@@ -295,6 +306,7 @@ func (v *ProcessView) mapLocked(s segment) error {
 	}
 	v.noteReplacedLocked(s.page, s.end())
 	v.segs.put(s)
+	v.countLocked()
 	if s.kind == Frames && s.write {
 		v.trackLocked(s)
 	}
@@ -304,6 +316,9 @@ func (v *ProcessView) mapLocked(s segment) error {
 // mapKindLocked makes the mmap call for one segment and completes what it says
 // about the memory.
 func (v *ProcessView) mapKindLocked(s *segment) error {
+	if have := mappings.Load(); s.kind != Gone && have >= maxMappings() {
+		return fmt.Errorf("%d mappings in this process's views, half of vm.max_map_count: %w", have, unix.ENOMEM)
+	}
 	prot := unix.PROT_READ
 	if s.write || v.copiesPages() {
 		prot |= unix.PROT_WRITE
@@ -387,6 +402,7 @@ func (v *ProcessView) dropLocked(page, end uint64) {
 	}
 	v.noteReplacedLocked(page, end)
 	v.segs.cut(page, end)
+	v.countLocked()
 	v.stale.add(page, end-page)
 }
 
@@ -452,6 +468,7 @@ func (v *ProcessView) Close() error {
 	v.closed = true
 	v.segs, v.pending, v.stale, v.written = nil, segment{}, nil, nil
 	err := v.area.unmap()
+	v.countLocked()
 	if v.zeroFD >= 0 {
 		err2 := os.NewSyscallError("close", unix.Close(v.zeroFD))
 		if err == nil {

@@ -397,6 +397,37 @@ func TestReadOnlyDevice(t *testing.T) {
 	}
 }
 
+func TestTooManyMappings(t *testing.T) {
+	n := uint64(maxMappings()) + 100
+	if n > 1<<20 {
+		t.Skipf("vm.max_map_count is too high to reach: %d", n)
+	}
+	d := kinds[0].open(t, int64(2*n)*ps)
+	before := mappings.Load()
+	v := newView(t, 0, n, Read|Shared, ViewOptions{})
+	var err error
+	p := uint64(0)
+	for ; p < n && err == nil; p++ {
+		err = v.Install(Translation{Page: p, N: 1, Kind: Frames, PFN: frame(d, 2*p)})
+	}
+	if !errors.Is(err, unix.ENOMEM) {
+		t.Fatalf("%d mappings: %v", n, err)
+	}
+	wantBus(t, v, p-2, func() { touch(&v.Bytes()[(p-2)*ps]) })
+	v.Unmap(0, n, false)
+	if got := mappings.Load(); got != before {
+		t.Errorf("%d mappings counted after Unmap, want %d", got, before)
+	}
+	install(t, v, 0, n, d, 0)
+	complete(t, v)
+	if err := v.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := mappings.Load(); got != before {
+		t.Errorf("%d mappings counted after Close, want %d", got, before)
+	}
+}
+
 func TestUnmapRefill(t *testing.T) {
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {

@@ -3,7 +3,7 @@
 //
 // A [View] (a VMA in Linux) is one window of one file in one address space. The
 // file keeps its views in a [Views], the reverse mapping, so that DAX can take
-// translations back. Two backends implement View: Process, real mappings of this
+// translations back. Two backends implement View: [ProcessView], real mappings of this
 // process, and package vm/sim, page tables in software. Nothing here, and nothing
 // above, assumes that a view lies in this process.
 //
