@@ -10,7 +10,6 @@ import (
 	"os"
 	"syscall"
 	"testing"
-	"unsafe"
 
 	"godax/pmem"
 )
@@ -160,15 +159,15 @@ func testSameBytes(t *testing.T, d pmem.Device) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if unsafe.SliceData(run.Bytes) != &all[page*pmem.PageSize] {
+		if &run.Bytes[0] != &all[page*pmem.PageSize] {
 			t.Fatalf("page %d is elsewhere", page)
 		}
 	}
 	if !bytes.Equal(all, want) {
 		t.Error("contents changed")
 	}
-	if d.Size() >= huge && uintptr(unsafe.Pointer(unsafe.SliceData(all)))%huge != 0 {
-		t.Errorf("device is at %p, not a multiple of 2 MiB", unsafe.SliceData(all))
+	if d.Size() >= huge && addressOf(all)%huge != 0 {
+		t.Errorf("device is at %p, not a multiple of 2 MiB", &all[0])
 	}
 }
 

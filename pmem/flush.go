@@ -1,7 +1,5 @@
 package pmem
 
-import "unsafe"
-
 // flushChunk is how many bytes of lines one assembly call flushes. The runtime
 // cannot stop a goroutine inside assembly, so a large range is cut.
 const flushChunk = 64 << 10
@@ -21,7 +19,7 @@ func FlushCPU(b []byte) bool {
 	}
 	for len(b) > 0 {
 		n := min(len(b), flushChunk)
-		lineFlush.flush(unsafe.SliceData(b), uintptr(n), lineFlush.line)
+		lineFlush.flush(&b[0], uintptr(n), lineFlush.line)
 		b = b[n:]
 	}
 	flushFence()
