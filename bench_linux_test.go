@@ -28,12 +28,9 @@ var bench = sync.OnceValues(func() (*benchImage, error) {
 	if err != nil {
 		return nil, err
 	}
+	benchDir = dir
 	b := &benchImage{dir: dir}
-	if err := b.make(); err != nil {
-		os.RemoveAll(dir)
-		return nil, err
-	}
-	return b, nil
+	return b, b.make()
 })
 
 type benchImage struct {
@@ -43,12 +40,13 @@ type benchImage struct {
 	plain *os.File // 1 GiB on tmpfs
 }
 
+// benchDir is the folder of the image, for TestMain to remove.
+var benchDir string
+
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if dirs, err := filepath.Glob("/dev/shm/godax-bench-*"); err == nil {
-		for _, d := range dirs {
-			os.RemoveAll(d)
-		}
+	if benchDir != "" {
+		os.RemoveAll(benchDir)
 	}
 	os.Exit(code)
 }
