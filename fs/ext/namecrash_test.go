@@ -1,0 +1,239 @@
+package ext
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"godax/internal/extfmt"
+	"godax/vfs"
+)
+
+// crasher takes the image after every store, lets e2fsck repair it as a boot does, and
+// looks at what is left.
+type crasher struct {
+	m      *medium
+	images [][]byte
+}
+
+// crashAll runs op and checks the image of every store in it. Names that are there
+// both before and after op must have survived, names that are there neither before nor after must
+// not be there, and so for the inodes.
+func (c *crasher) crashAll(what string, op func()) {
+	t, m := c.m.t, c.m
+	t.Helper()
+	before, err := treeOf(m.f)
+	m.must(err)
+	c.images = c.images[:0]
+	m.f.st.hook = func(int64, int) {
+		if n := len(c.images); n == 0 || !bytes.Equal(c.images[n-1], m.bytes()) {
+			c.images = append(c.images, slices.Clone(m.bytes()))
+		}
+	}
+	op()
+	m.f.st.hook = nil
+	after, err := treeOf(m.f)
+	m.must(err)
+	for i, image := range c.images {
+		if err := c.check(image, before, after); err != nil {
+			t.Errorf("%s, killed after store %d of %d: %v", what, i+1, len(c.images), err)
+		}
+	}
+	if len(c.images) == 0 {
+		t.Errorf("%s: no stores", what)
+	}
+}
+
+func (c *crasher) check(image []byte, before, after map[string]uint64) error {
+	name := filepath.Join(c.m.dir, "crash")
+	if err := os.WriteFile(name, image, 0o600); err != nil {
+		return err
+	}
+	out, err := exec.Command("e2fsck", "-fp", name).CombinedOutput()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == 1 {
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("e2fsck -fp: %w\n%s", err, out)
+	}
+	fixed, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	f, err := mount(mediumNoMount(c.m.t, fixed), vfs.MountOptions{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	got, err := treeOf(f.(*FS))
+	if err != nil {
+		return fmt.Errorf("after the repair: %w\n%s", err, out)
+	}
+	for p, ino := range before {
+		if after[p] == ino && got[p] != ino {
+			return fmt.Errorf("%s is lost\n%s", p, out)
+		}
+	}
+	for p, ino := range got {
+		if before[p] != ino && after[p] != ino {
+			return fmt.Errorf("%s leads to inode %d, which it did neither before nor after", p, ino)
+		}
+	}
+	inodes := func(tree map[string]uint64) map[uint64]bool {
+		set := map[uint64]bool{}
+		for ino := range maps.Values(tree) {
+			set[ino] = true
+		}
+		return set
+	}
+	a, g := inodes(after), inodes(got)
+	for ino := range inodes(before) {
+		if a[ino] && !g[ino] {
+			return fmt.Errorf("inode %d has lost all its names\n%s", ino, out)
+		}
+	}
+	return nil
+}
+
+// TestCrashNames kills the writer after every store of every operation on names.
+func TestCrashNames(t *testing.T) {
+	for _, f := range formats {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMedium(t, "512K", append(f.mkfs, "-N", "48")...)
+			c := &crasher{m: m}
+			for _, p := range []string{"/keep", "/keep/dir", "/d", "/e", "/e/x"} {
+				m.must(m.mkdir(p))
+			}
+			for _, p := range []string{"/keep/f", "/keep/dir/g", "/d/f", "/d/g"} {
+				m.must(m.file(p))
+			}
+			m.must(m.link("/keep/f", "/keep/hard"))
+			try := func(what string, op func() error) {
+				t.Helper()
+				c.crashAll(what, func() { m.must(op()) })
+			}
+			try("create", func() error { return m.file("/d/new") })
+			try("mkdir", func() error { return m.mkdir("/d/newdir") })
+			try("fast symlink", func() error { return m.symlink("/d/fast", "to") })
+			try("slow symlink", func() error { return m.symlink("/d/slow", strings.Repeat("t", 100)) })
+			try("mknod", func() error { return m.create("/d/fifo", vfs.NewInode{Mode: fs.ModeNamedPipe | 0o600}) })
+			try("link", func() error { return m.link("/d/f", "/e/hard") })
+			try("unlink one of two", func() error { return m.remove("/e/hard") })
+			try("create with new block", func() error {
+				for i := range 5 {
+					if err := m.file(fmt.Sprintf("/e/%d%s", i, strings.Repeat("n", 250))); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			try("rename file", func() error { return m.rename("/d/f", "/d/f2") })
+			try("rename file to a directory", func() error { return m.rename("/d/f2", "/e/f3") })
+			try("rename in one record", func() error { return m.rename("/d/g", "/d/"+strings.Repeat("g", 40)) })
+			try("rename over file", func() error { return m.rename("/e/f3", "/d/new") })
+			try("rename symlink over file", func() error { return m.rename("/d/fast", "/d/new") })
+			try("rename over hard link", func() error { return m.rename("/d/new", "/keep/hard") })
+			try("rename directory", func() error { return m.rename("/d/newdir", "/d/dir2") })
+			try("move directory", func() error { return m.rename("/d/dir2", "/e/dir3") })
+			try("move directory over", func() error { return m.rename("/e/dir3", "/e/x") })
+			m.must(m.mkdir("/d/y"))
+			try("move directory over, elsewhere", func() error { return m.rename("/e/x", "/d/y") })
+			try("rmdir", func() error { return m.remove("/d/y") })
+			try("unlink", func() error { return m.remove("/d/fifo") })
+			try("unlink slow symlink", func() error { return m.remove("/d/slow") })
+			for i := range 4 {
+				p := fmt.Sprintf("/d/open%d", i)
+				m.must(m.file(p))
+				m.held[m.lookup(p).Attr().Ino] = true
+			}
+			var inos []uint64
+			for i := range 4 {
+				p := fmt.Sprintf("/d/open%d", i)
+				inos = append(inos, m.lookup(p).Attr().Ino)
+				try("unlink while open", func() error { return m.remove(p) })
+			}
+			for _, i := range []int{1, 0, 3, 2} {
+				try("evict", func() error { m.evict(inos[i]); return nil })
+			}
+			m.close()
+		})
+	}
+}
+
+// TestCrashXattrs kills the writer after every store of operations on attributes, also of a
+// block that two inodes share.
+func TestCrashXattrs(t *testing.T) {
+	for _, f := range formats[:2] {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMedium(t, "512K", append(f.mkfs, "-N", "48")...)
+			c := &crasher{m: m}
+			m.must(m.file("/a"))
+			m.must(m.file("/b"))
+			m.must(m.file("/c"))
+			x := func(p string) vfs.Xattrs { return m.lookup(p).(vfs.Xattrs) }
+			small, big := []byte("small"), bytes.Repeat([]byte("big."), 60)
+			try := func(what string, op func() error) {
+				t.Helper()
+				c.crashAll(what, func() { m.must(op()) })
+			}
+			set := func(p, name string, v []byte) func() error {
+				return func() error { return x(p).SetXattr(name, v, false, false) }
+			}
+			try("first", set("/a", "user.one", small))
+			try("second", set("/a", "user.two", small))
+			try("change", set("/a", "user.one", []byte("other")))
+			try("grow out of the inode", set("/a", "user.one", big))
+			try("block too", set("/a", "user.three", big))
+			try("change in block", set("/a", "user.three", bytes.Repeat([]byte("?"), 200)))
+			try("remove in block", func() error { return x("/a").RemoveXattr("user.three") })
+			try("remove", func() error { return x("/a").RemoveXattr("user.two") })
+			try("remove last", func() error { return x("/a").RemoveXattr("user.one") })
+
+			share := func() {
+				m.must(set("/a", "user.big", big)())
+				a, _ := baseOf(m.lookup("/a"))
+				for _, p := range []string{"/b", "/c"} {
+					b, _ := baseOf(m.lookup(p))
+					m.must(b.setFileACL(a.fileACL()))
+					m.must(b.addBlocks(1))
+				}
+				m.must(m.f.st.put32(m.f.blockOff(uint64(a.fileACL()))+extfmt.XattrOffRefcount, 3))
+				m.fsckStrict()
+			}
+			share()
+			try("change shared", set("/a", "user.big", small))
+			m.must(set("/a", "user.rest", big)())
+			try("drop shared", func() error { return x("/b").RemoveXattr("user.big") })
+			if v, err := x("/c").Xattr("user.big"); err != nil || !bytes.Equal(v, big) {
+				t.Errorf("other owner of the block: %q, %v", v, err)
+			}
+			a, _ := baseOf(m.lookup("/a"))
+			b, _ := baseOf(m.lookup("/b"))
+			m.must(b.setFileACL(a.fileACL()))
+			m.must(b.addBlocks(1))
+			m.must(m.f.st.put32(m.f.blockOff(uint64(a.fileACL()))+extfmt.XattrOffRefcount, 2))
+			m.fsckStrict()
+			try("unlink with shared", func() error { return m.remove("/b") })
+			try("unlink with own", func() error { return m.remove("/a") })
+			try("unlink with own", func() error { return m.remove("/c") })
+			m.close()
+		})
+	}
+}
+
+// fsckStrict checks the image as it is while mounted: nothing but counts in the
+// superblock may be wrong, which a copy with the counts written shows.
+func (m *medium) fsckStrict() {
+	m.t.Helper()
+	m.must(m.f.putCounts())
+	m.fsck()
+}
