@@ -40,7 +40,33 @@ func newFS(t testing.TB, size int64, bs int, carrier string) *testFS {
 	if err := Format(dev, FormatOptions{BlockSize: bs}); err != nil {
 		t.Fatal(err)
 	}
-	return mountTest(t, dev, vfs.MountOptions{Carrier: carrier})
+	f := mountTest(t, dev, vfs.MountOptions{Carrier: carrier})
+	f.litter()
+	return f
+}
+
+// litter leaves something in all free blocks, as an old file system would.
+func (f *testFS) litter() {
+	f.t.Helper()
+	if f.st.size > 64<<20 {
+		return
+	}
+	image := daxtest.DeviceBytes(f.t, f.dev)
+	for i := range f.groups {
+		g := &f.groups[i]
+		bm, err := f.blockBitmap(g)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		for b := range g.blocks {
+			if !testBit(bm, b) {
+				off := f.blockOff(g.first + uint64(b))
+				for j := off; j < off+f.blockSize(); j += 4 {
+					le.PutUint32(image[j:], uint32(j/f.blockSize())+3)
+				}
+			}
+		}
+	}
 }
 
 // closeClean closes the file system and lets e2fsck look at it.
@@ -392,3 +418,5 @@ func TestReadOnlyRefusesChanges(t *testing.T) {
 }
 
 func second(_ int, err error) error { return err }
+
+func isNotClean(err error) bool { return errors.Is(err, vfs.ErrNotClean) }
