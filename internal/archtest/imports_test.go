@@ -36,6 +36,7 @@ var rows = []string{
 	".",
 	"fusefs",
 	"cmd",
+	"examples",
 }
 
 // testOnly are the packages that only tests, and other packages listed here, may
