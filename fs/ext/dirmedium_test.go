@@ -100,6 +100,12 @@ func (m *medium) close() {
 	m.fsck()
 }
 
+// reopen mounts again what was closed.
+func (m *medium) reopen() {
+	m.live = map[uint64]vfs.Inode{}
+	m.mount(vfs.MountOptions{})
+}
+
 // fsck lets e2fsck look for anything wrong.
 func (m *medium) fsck() {
 	m.t.Helper()
