@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"godax"
+	"godax/fs/ext"
 	"godax/internal/daxtest/memfs"
 	"godax/pmem"
 	"godax/vfs"
@@ -20,13 +23,66 @@ import (
 
 const page = pmem.PageSize
 
-// newFS returns an empty file system of 64 MiB, which the test's end closes.
+// backends are the file systems that the tests of this package run on.
+var backends = []struct {
+	name string
+	make func(t testing.TB, dev pmem.Device) godax.Options // makes a file system on dev
+}{
+	{"mem", func(t testing.TB, dev pmem.Device) godax.Options {
+		return godax.Options{Drivers: []vfs.Driver{memfs.New(dev).Driver()}}
+	}},
+	{"ext-4k-iomap", onExt(4096, "iomap")},
+	{"ext-4k-bh", onExt(4096, "bh")},
+	{"ext-1k", onExt(1024, "iomap")},
+}
+
+// onExt makes an ext2 file system, which e2fsck looks at when all is done.
+func onExt(blockSize int, carrier string) func(testing.TB, pmem.Device) godax.Options {
+	return func(t testing.TB, dev pmem.Device) godax.Options {
+		t.Helper()
+		must(t, ext.Format(dev, ext.FormatOptions{BlockSize: blockSize}))
+		t.Cleanup(func() { fsck(t, dev) })
+		return godax.Options{Carrier: carrier}
+	}
+}
+
+// fsck lets e2fsck look at a device, which has a file behind it.
+func fsck(t testing.TB, dev pmem.Device) {
+	t.Helper()
+	tool, err := exec.LookPath("e2fsck")
+	if err != nil {
+		t.Log("e2fsck is not installed: image not checked")
+		return
+	}
+	fd, _, _ := dev.(pmem.Mappable).Backing()
+	image := filepath.Join(t.TempDir(), "image")
+	must(t, os.Symlink(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd), image))
+	if out, err := exec.Command(tool, "-fn", image).CombinedOutput(); err != nil {
+		t.Errorf("e2fsck: %v\n%s", err, out)
+	}
+}
+
+// each runs a test on an empty file system of every kind.
+func each(t *testing.T, test func(t *testing.T, f *godax.FS)) {
+	for _, b := range backends {
+		t.Run(b.name, func(t *testing.T) {
+			dev, err := pmem.NewMemory(64<<20, pmem.MemoryOptions{})
+			must(t, err)
+			t.Cleanup(func() { must(t, dev.Close()) })
+			o := b.make(t, dev)
+			f, err := godax.OpenDevice(dev, o)
+			must(t, err)
+			t.Cleanup(func() { closeFS(t, f) })
+			test(t, f)
+		})
+	}
+}
+
+// newFS returns an empty memfs of 64 MiB, which the test's end closes.
 func newFS(t testing.TB) (*godax.FS, *memfs.FS) {
 	t.Helper()
 	dev, err := pmem.NewMemory(64<<20, pmem.MemoryOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return newFSOn(t, dev)
 }
 
@@ -34,19 +90,26 @@ func newFS(t testing.TB) (*godax.FS, *memfs.FS) {
 func newFSOn(t testing.TB, dev pmem.Device) (*godax.FS, *memfs.FS) {
 	t.Helper()
 	mem := memfs.New(dev)
-	fsys, err := godax.OpenDevice(dev, godax.Options{Drivers: []vfs.Driver{mem.Driver()}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	f, err := godax.OpenDevice(dev, godax.Options{Drivers: []vfs.Driver{mem.Driver()}})
+	must(t, err)
 	t.Cleanup(func() {
-		if err := fsys.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
-			t.Errorf("close: %v", err)
-		}
-		if err := dev.Close(); err != nil {
-			t.Errorf("close device: %v", err)
-		}
+		closeFS(t, f)
+		must(t, dev.Close())
 	})
-	return fsys, mem
+	return f, mem
+}
+
+func closeFS(t testing.TB, f *godax.FS) {
+	t.Helper()
+	if err := f.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("close: %v", err)
+	}
+}
+
+// inodes is the number of inodes in use.
+func inodes(f *godax.FS) uint64 {
+	st := f.Statfs()
+	return st.Files - st.FilesFree
 }
 
 // must fails the test on an error.
@@ -70,21 +133,22 @@ func populate(t testing.TB, f *godax.FS) {
 }
 
 func TestFSInterface(t *testing.T) {
-	f, _ := newFS(t)
-	populate(t, f)
-	if err := fstest.TestFS(f.IOFS(), "hello", "a/empty", "a/b/big", "a/b/c", "a/link", "abs", "void"); err != nil {
-		t.Error(err)
-	}
-	sub, err := fs.Sub(f.IOFS(), "a")
-	must(t, err)
-	if err := fstest.TestFS(sub, "empty", "b/big", "link"); err != nil {
-		t.Errorf("sub: %v", err)
-	}
-	_, err = fs.Stat(sub, "b/none")
-	var pe *fs.PathError
-	if !errors.As(err, &pe) || pe.Path != "b/none" {
-		t.Errorf("error of a sub names %v", err)
-	}
+	each(t, func(t *testing.T, f *godax.FS) {
+		populate(t, f)
+		if err := fstest.TestFS(f.IOFS(), "hello", "a/empty", "a/b/big", "a/b/c", "a/link", "abs", "void"); err != nil {
+			t.Error(err)
+		}
+		sub, err := fs.Sub(f.IOFS(), "a")
+		must(t, err)
+		if err := fstest.TestFS(sub, "empty", "b/big", "link"); err != nil {
+			t.Errorf("sub: %v", err)
+		}
+		_, err = fs.Stat(sub, "b/none")
+		var pe *fs.PathError
+		if !errors.As(err, &pe) || pe.Path != "b/none" {
+			t.Errorf("error of a sub names %v", err)
+		}
+	})
 }
 
 // sentinels are the errors that the tests tell apart.
@@ -103,91 +167,92 @@ func sentinel(err error) error {
 }
 
 func TestWalk(t *testing.T) {
-	f, _ := newFS(t)
-	populate(t, f)
-	links := map[string]string{
-		"loop1": "loop2", "loop2": "loop1", "self": "self/x", "dangling": "nowhere", "dirlink": "a/b",
-		"up": "../../../../hello", "a/b/c/dots": "../../../hello", "slashlink": "a/b/", "fileslash": "hello/",
-		"rootlink": "/", "dotlink": ".", "a/absdots": "/../../a/../hello", "l0": "hello",
-	}
-	for name, target := range links {
-		must(t, f.Symlink(target, name))
-	}
-	for i := range 45 { // li leads to hello over i+1 links
-		must(t, f.Symlink(fmt.Sprintf("l%d", i), fmt.Sprintf("l%d", i+1)))
-	}
-	tests := []struct {
-		path  string
-		stat  error
-		lstat error
-	}{
-		{"", nil, nil},
-		{".", nil, nil},
-		{"/", nil, nil},
-		{"//", nil, nil},
-		{"..", nil, nil},
-		{"../../..", nil, nil},
-		{"hello", nil, nil},
-		{"/hello", nil, nil},
-		{"//a//b///big", nil, nil},
-		{"./a/./b/../b/big", nil, nil},
-		{"a/b/c/../../../hello", nil, nil},
-		{"../hello", nil, nil},
-		{"hello/", syscall.ENOTDIR, syscall.ENOTDIR},
-		{"hello/.", syscall.ENOTDIR, syscall.ENOTDIR},
-		{"hello/..", syscall.ENOTDIR, syscall.ENOTDIR},
-		{"hello/x", syscall.ENOTDIR, syscall.ENOTDIR},
-		{"a/", nil, nil},
-		{"a/b/.", nil, nil},
-		{"none", fs.ErrNotExist, fs.ErrNotExist},
-		{"none/", fs.ErrNotExist, fs.ErrNotExist},
-		{"none/x", fs.ErrNotExist, fs.ErrNotExist},
-		{"none/..", fs.ErrNotExist, fs.ErrNotExist},
-		{"a/link", nil, nil},
-		{"a/link/", syscall.ENOTDIR, syscall.ENOTDIR},
-		{"abs", nil, nil},
-		{"abs/", nil, nil},
-		{"abs/b/big", nil, nil},
-		{"dirlink/big", nil, nil},
-		{"dirlink/../link", nil, nil},
-		{"slashlink", nil, nil},
-		{"slashlink/big", nil, nil},
-		{"fileslash", syscall.ENOTDIR, nil},
-		{"up", nil, nil},
-		{"a/b/c/dots", nil, nil},
-		{"rootlink/rootlink/hello", nil, nil},
-		{"dotlink/dotlink/hello", nil, nil},
-		{"a/absdots", nil, nil},
-		{"loop1", syscall.ELOOP, nil},
-		{"loop1/", syscall.ELOOP, syscall.ELOOP},
-		{"self", syscall.ELOOP, nil},
-		{"dangling", fs.ErrNotExist, nil},
-		{"dangling/", fs.ErrNotExist, fs.ErrNotExist},
-		{"l39", nil, nil},
-		{"l40", syscall.ELOOP, nil},
-		{"a\x00b", syscall.EINVAL, syscall.EINVAL},
-		{strings.Repeat("x", 256), syscall.ENAMETOOLONG, syscall.ENAMETOOLONG},
-	}
-	for _, tt := range tests {
-		_, err := f.Stat(tt.path)
-		if got := sentinel(err); got != tt.stat {
-			t.Errorf("Stat(%q) = %v, want %v", tt.path, err, tt.stat)
+	each(t, func(t *testing.T, f *godax.FS) {
+		populate(t, f)
+		links := map[string]string{
+			"loop1": "loop2", "loop2": "loop1", "self": "self/x", "dangling": "nowhere", "dirlink": "a/b",
+			"up": "../../../../hello", "a/b/c/dots": "../../../hello", "slashlink": "a/b/", "fileslash": "hello/",
+			"rootlink": "/", "dotlink": ".", "a/absdots": "/../../a/../hello", "l0": "hello",
 		}
-		_, err = f.Lstat(tt.path)
-		if got := sentinel(err); got != tt.lstat {
-			t.Errorf("Lstat(%q) = %v, want %v", tt.path, err, tt.lstat)
+		for name, target := range links {
+			must(t, f.Symlink(target, name))
 		}
-		var pe *fs.PathError
-		if err != nil && (!errors.As(err, &pe) || pe.Path != tt.path || pe.Op != "lstat") {
-			t.Errorf("Lstat(%q): error is %#v", tt.path, err)
+		for i := range 45 { // li leads to hello over i+1 links
+			must(t, f.Symlink(fmt.Sprintf("l%d", i), fmt.Sprintf("l%d", i+1)))
 		}
-	}
-	for _, path := range []string{"up", "a/b/c/dots", "a/absdots", "l39"} {
-		b, err := f.ReadFile(path)
-		if err != nil || string(b) != "hello, world\n" {
-			t.Errorf("ReadFile(%q) = %q, %v", path, b, err)
+		tests := []struct {
+			path  string
+			stat  error
+			lstat error
+		}{
+			{"", nil, nil},
+			{".", nil, nil},
+			{"/", nil, nil},
+			{"//", nil, nil},
+			{"..", nil, nil},
+			{"../../..", nil, nil},
+			{"hello", nil, nil},
+			{"/hello", nil, nil},
+			{"//a//b///big", nil, nil},
+			{"./a/./b/../b/big", nil, nil},
+			{"a/b/c/../../../hello", nil, nil},
+			{"../hello", nil, nil},
+			{"hello/", syscall.ENOTDIR, syscall.ENOTDIR},
+			{"hello/.", syscall.ENOTDIR, syscall.ENOTDIR},
+			{"hello/..", syscall.ENOTDIR, syscall.ENOTDIR},
+			{"hello/x", syscall.ENOTDIR, syscall.ENOTDIR},
+			{"a/", nil, nil},
+			{"a/b/.", nil, nil},
+			{"none", fs.ErrNotExist, fs.ErrNotExist},
+			{"none/", fs.ErrNotExist, fs.ErrNotExist},
+			{"none/x", fs.ErrNotExist, fs.ErrNotExist},
+			{"none/..", fs.ErrNotExist, fs.ErrNotExist},
+			{"a/link", nil, nil},
+			{"a/link/", syscall.ENOTDIR, syscall.ENOTDIR},
+			{"abs", nil, nil},
+			{"abs/", nil, nil},
+			{"abs/b/big", nil, nil},
+			{"dirlink/big", nil, nil},
+			{"dirlink/../link", nil, nil},
+			{"slashlink", nil, nil},
+			{"slashlink/big", nil, nil},
+			{"fileslash", syscall.ENOTDIR, nil},
+			{"up", nil, nil},
+			{"a/b/c/dots", nil, nil},
+			{"rootlink/rootlink/hello", nil, nil},
+			{"dotlink/dotlink/hello", nil, nil},
+			{"a/absdots", nil, nil},
+			{"loop1", syscall.ELOOP, nil},
+			{"loop1/", syscall.ELOOP, syscall.ELOOP},
+			{"self", syscall.ELOOP, nil},
+			{"dangling", fs.ErrNotExist, nil},
+			{"dangling/", fs.ErrNotExist, fs.ErrNotExist},
+			{"l39", nil, nil},
+			{"l40", syscall.ELOOP, nil},
+			{"a\x00b", syscall.EINVAL, syscall.EINVAL},
+			{strings.Repeat("x", 256), syscall.ENAMETOOLONG, syscall.ENAMETOOLONG},
 		}
-	}
+		for _, tt := range tests {
+			_, err := f.Stat(tt.path)
+			if got := sentinel(err); got != tt.stat {
+				t.Errorf("Stat(%q) = %v, want %v", tt.path, err, tt.stat)
+			}
+			_, err = f.Lstat(tt.path)
+			if got := sentinel(err); got != tt.lstat {
+				t.Errorf("Lstat(%q) = %v, want %v", tt.path, err, tt.lstat)
+			}
+			var pe *fs.PathError
+			if err != nil && (!errors.As(err, &pe) || pe.Path != tt.path || pe.Op != "lstat") {
+				t.Errorf("Lstat(%q): error is %#v", tt.path, err)
+			}
+		}
+		for _, path := range []string{"up", "a/b/c/dots", "a/absdots", "l39"} {
+			b, err := f.ReadFile(path)
+			if err != nil || string(b) != "hello, world\n" {
+				t.Errorf("ReadFile(%q) = %q, %v", path, b, err)
+			}
+		}
+	})
 }
 
 func TestNames(t *testing.T) {
@@ -290,17 +355,18 @@ func TestNames(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			f, _ := newFS(t)
-			populate(t, f)
-			err := tt.do(f)
-			if got := sentinel(err); got != tt.want {
-				t.Errorf("got %v, want %v", err, tt.want)
-			}
-			var pe *fs.PathError
-			var le *os.LinkError
-			if err != nil && !errors.As(err, &pe) && !errors.As(err, &le) {
-				t.Errorf("error without path: %#v", err)
-			}
+			each(t, func(t *testing.T, f *godax.FS) {
+				populate(t, f)
+				err := tt.do(f)
+				if got := sentinel(err); got != tt.want {
+					t.Errorf("got %v, want %v", err, tt.want)
+				}
+				var pe *fs.PathError
+				var le *os.LinkError
+				if err != nil && !errors.As(err, &pe) && !errors.As(err, &le) {
+					t.Errorf("error without path: %#v", err)
+				}
+			})
 		})
 	}
 }
@@ -316,88 +382,91 @@ func opening(name string, flag int) func(f *godax.FS) error {
 }
 
 func TestRenameKeepsData(t *testing.T) {
-	f, mem := newFS(t)
-	populate(t, f)
-	before := mem.Records()
-	must(t, f.Rename("hello", "a/b/big"))
-	if b, err := f.ReadFile("a/b/big"); err != nil || string(b) != "hello, world\n" {
-		t.Errorf("moved file holds %q, %v", b, err)
-	}
-	if got := mem.Records(); got != before-1 {
-		t.Errorf("%d inodes after replacing one of %d", got, before)
-	}
-	must(t, f.Rename("a/b", "void"))
-	if _, err := f.Stat("void/../hello"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the parent of a moved directory: %v", err)
-	}
-	if _, err := f.Stat("void/c/../../void/big"); err != nil {
-		t.Errorf("walk up from a moved directory: %v", err)
-	}
+	each(t, func(t *testing.T, f *godax.FS) {
+		populate(t, f)
+		before := inodes(f)
+		must(t, f.Rename("hello", "a/b/big"))
+		if b, err := f.ReadFile("a/b/big"); err != nil || string(b) != "hello, world\n" {
+			t.Errorf("moved file holds %q, %v", b, err)
+		}
+		if got := inodes(f); got != before-1 {
+			t.Errorf("%d inodes after replacing one of %d", got, before)
+		}
+		must(t, f.Rename("a/b", "void"))
+		if _, err := f.Stat("void/../hello"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the parent of a moved directory: %v", err)
+		}
+		if _, err := f.Stat("void/c/../../void/big"); err != nil {
+			t.Errorf("walk up from a moved directory: %v", err)
+		}
+	})
 }
 
 func TestAttributes(t *testing.T) {
-	f, _ := newFS(t)
-	populate(t, f)
-	must(t, f.Chmod("abs", 0o751|fs.ModeSticky))
-	must(t, f.Chown("hello", 7, -1))
-	must(t, f.Lchown("abs", 8, 9))
-	at, mt := time.Unix(1000, 5), time.Unix(2000, 6)
-	must(t, f.Chtimes("hello", at, mt))
-	must(t, f.Mknod("dev", fs.ModeDevice|fs.ModeCharDevice|0o640, 5, 300))
-	must(t, f.Link("hello", "hello2"))
+	each(t, func(t *testing.T, f *godax.FS) {
+		populate(t, f)
+		must(t, f.Chmod("abs", 0o751|fs.ModeSticky))
+		must(t, f.Chown("hello", 7, -1))
+		must(t, f.Lchown("abs", 8, 9))
+		at, mt := time.Unix(1000, 5), time.Unix(2000, 6)
+		must(t, f.Chtimes("hello", at, mt))
+		must(t, f.Mknod("dev", fs.ModeDevice|fs.ModeCharDevice|0o640, 5, 300))
+		must(t, f.Link("hello", "hello2"))
 
-	fi, err := f.Stat("a")
-	must(t, err)
-	if got, want := fi.Mode(), fs.ModeDir|fs.ModeSticky|0o751; got != want {
-		t.Errorf("mode %v, want %v", got, want)
-	}
-	fi, err = f.Stat("hello")
-	must(t, err)
-	st := fi.Sys().(*godax.Stat)
-	if st.UID != 7 || st.GID != 0 || st.Nlink != 2 || st.Ino == 0 || !st.Atime.Equal(at) || !fi.ModTime().Equal(mt) {
-		t.Errorf("stat %+v, mtime %v", st, fi.ModTime())
-	}
-	fi, err = f.Lstat("abs")
-	must(t, err)
-	if st := fi.Sys().(*godax.Stat); st.UID != 8 || st.GID != 9 || fi.Mode().Type() != fs.ModeSymlink {
-		t.Errorf("lstat %+v %v", st, fi.Mode())
-	}
-	fi, err = f.Stat("dev")
-	must(t, err)
-	if st := fi.Sys().(*godax.Stat); st.RdevMajor != 5 || st.RdevMinor != 300 {
-		t.Errorf("device %d:%d", st.RdevMajor, st.RdevMinor)
-	}
-	if err := f.Chown("hello", -2, 0); !errors.Is(err, syscall.EINVAL) {
-		t.Errorf("chown to -2: %v", err)
-	}
+		fi, err := f.Stat("a")
+		must(t, err)
+		if got, want := fi.Mode(), fs.ModeDir|fs.ModeSticky|0o751; got != want {
+			t.Errorf("mode %v, want %v", got, want)
+		}
+		fi, err = f.Stat("hello")
+		must(t, err)
+		st := fi.Sys().(*godax.Stat)
+		if st.UID != 7 || st.GID != 0 || st.Nlink != 2 || st.Ino == 0 || !st.Atime.Equal(at) || !fi.ModTime().Equal(mt) {
+			t.Errorf("stat %+v, mtime %v", st, fi.ModTime())
+		}
+		fi, err = f.Lstat("abs")
+		must(t, err)
+		if st := fi.Sys().(*godax.Stat); st.UID != 8 || st.GID != 9 || fi.Mode().Type() != fs.ModeSymlink {
+			t.Errorf("lstat %+v %v", st, fi.Mode())
+		}
+		fi, err = f.Stat("dev")
+		must(t, err)
+		if st := fi.Sys().(*godax.Stat); st.RdevMajor != 5 || st.RdevMinor != 300 {
+			t.Errorf("device %d:%d", st.RdevMajor, st.RdevMinor)
+		}
+		if err := f.Chown("hello", -2, 0); !errors.Is(err, syscall.EINVAL) {
+			t.Errorf("chown to -2: %v", err)
+		}
+	})
 }
 
 func TestXattrs(t *testing.T) {
-	f, _ := newFS(t)
-	populate(t, f)
-	must(t, f.SetXattr("a/link", "user.b", []byte("2"), godax.XattrCreate))
-	must(t, f.SetXattr("a/b/big", "user.a", []byte("1"), 0))
-	must(t, f.LSetXattr("a/link", "trusted.l", []byte("3"), 0))
-	if got, err := f.ListXattr("a/link"); err != nil || !slices.Equal(got, []string{"user.a", "user.b"}) {
-		t.Errorf("list %v, %v", got, err)
-	}
-	if got, err := f.LListXattr("a/link"); err != nil || !slices.Equal(got, []string{"trusted.l"}) {
-		t.Errorf("list of the link %v, %v", got, err)
-	}
-	if err := f.SetXattr("a/b/big", "user.a", nil, godax.XattrCreate); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("create over: %v", err)
-	}
-	if err := f.SetXattr("a/b/big", "user.c", nil, godax.XattrReplace); !errors.Is(err, syscall.ENODATA) {
-		t.Errorf("replace nothing: %v", err)
-	}
-	must(t, f.RemoveXattr("a/link", "user.b"))
-	must(t, f.LRemoveXattr("a/link", "trusted.l"))
-	if v, err := f.Xattr("a/link", "user.a"); err != nil || string(v) != "1" {
-		t.Errorf("value %q, %v", v, err)
-	}
-	if _, err := f.LXattr("a/link", "user.a"); !errors.Is(err, syscall.ENODATA) {
-		t.Errorf("value of the link: %v", err)
-	}
+	each(t, func(t *testing.T, f *godax.FS) {
+		populate(t, f)
+		must(t, f.SetXattr("a/link", "user.b", []byte("2"), godax.XattrCreate))
+		must(t, f.SetXattr("a/b/big", "user.a", []byte("1"), 0))
+		must(t, f.LSetXattr("a/link", "trusted.l", []byte("3"), 0))
+		if got, err := f.ListXattr("a/link"); err != nil || !slices.Equal(got, []string{"user.a", "user.b"}) {
+			t.Errorf("list %v, %v", got, err)
+		}
+		if got, err := f.LListXattr("a/link"); err != nil || !slices.Equal(got, []string{"trusted.l"}) {
+			t.Errorf("list of the link %v, %v", got, err)
+		}
+		if err := f.SetXattr("a/b/big", "user.a", nil, godax.XattrCreate); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("create over: %v", err)
+		}
+		if err := f.SetXattr("a/b/big", "user.c", nil, godax.XattrReplace); !errors.Is(err, syscall.ENODATA) {
+			t.Errorf("replace nothing: %v", err)
+		}
+		must(t, f.RemoveXattr("a/link", "user.b"))
+		must(t, f.LRemoveXattr("a/link", "trusted.l"))
+		if v, err := f.Xattr("a/link", "user.a"); err != nil || string(v) != "1" {
+			t.Errorf("value %q, %v", v, err)
+		}
+		if _, err := f.LXattr("a/link", "user.a"); !errors.Is(err, syscall.ENODATA) {
+			t.Errorf("value of the link: %v", err)
+		}
+	})
 }
 
 // TestDamagedTree walks and removes directories that are no tree.

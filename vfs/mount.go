@@ -43,15 +43,16 @@ const idleDefault = 1024
 // deny: a step into a directory whose ".." names another one is refused (step).
 type Mount struct {
 	fs       FileSystem
-	readOnly bool // immutable
+	readOnly bool // immutable, as the next two
+	nameMax  int  // bytes; 0 is unlimited
 	root     *Node
-	idleMax  int
 
 	rename sync.Mutex
 
 	mu      sync.Mutex
-	nodes   map[uint64]*Node     // every inode in memory
-	idle    idleList             // those without references
+	nodes   map[uint64]*Node // every inode in memory
+	idle    idleList         // those without references
+	idleMax int
 	refs    int                  // sum of all Node.refs
 	drained chan struct{}        // closed when refs drops to 1 while closing; else nil
 	handles map[*Handle]struct{} // open files
@@ -86,6 +87,7 @@ func NewMount(fsys FileSystem, c Config) (*Mount, error) {
 	m := &Mount{
 		fs:       fsys,
 		readOnly: fsys.Describe().ReadOnly,
+		nameMax:  fsys.Statfs().NameMax,
 		idleMax:  c.Idle,
 		nodes:    make(map[uint64]*Node),
 		handles:  make(map[*Handle]struct{}),

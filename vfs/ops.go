@@ -12,22 +12,22 @@ import (
 
 func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
-// checkName returns why name cannot be a directory entry, if so.
-func checkName(name string) error {
+// checkName returns why name cannot be a directory entry, if so: EINVAL, ENAMETOOLONG.
+func (m *Mount) checkName(name string) error {
 	switch {
-	case name == "" || strings.ContainsAny(name, "/\x00"):
+	case name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00"):
 		return syscall.EINVAL
-	case name == "." || name == "..":
-		return fs.ErrExist
+	case m.nameMax > 0 && len(name) > m.nameMax:
+		return syscall.ENAMETOOLONG
 	}
 	return nil
 }
 
 // Lookup returns the inode behind a name in the directory n. Errors: ENOTDIR,
-// fs.ErrNotExist, EINVAL for what cannot be a name.
+// fs.ErrNotExist, EINVAL for what cannot be a name, ENAMETOOLONG.
 func (n *Node) Lookup(name string) (*Node, error) {
-	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
-		return nil, syscall.EINVAL
+	if err := n.m.checkName(name); err != nil {
+		return nil, err
 	}
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -159,7 +159,7 @@ func (n *Node) lockDir(name string) error {
 	if n.dir == nil {
 		return errNotDir
 	}
-	if err := checkName(name); err != nil {
+	if err := n.m.checkName(name); err != nil {
 		return err
 	}
 	if err := n.m.writable(); err != nil {

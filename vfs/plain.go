@@ -15,7 +15,6 @@ import (
 //   - Allocate only zeroes;
 //   - Extent calls everything data;
 //   - Evict writes back and drops the index, whether or not the file has a name left.
-//
 type Plain struct {
 	Index  *dax.Mapping
 	Frames dax.Populator

@@ -21,10 +21,7 @@ func (n *Node) Rename(name string, newDir *Node, newName string, flags RenameFla
 		return errNotDir
 	}
 	for _, s := range []string{name, newName} {
-		if s == "." || s == ".." {
-			return syscall.EBUSY
-		}
-		if err := checkName(s); err != nil {
+		if err := n.m.checkName(s); err != nil {
 			return err
 		}
 	}

@@ -67,7 +67,7 @@ type Statfs struct {
 	BlockSize           int64
 	Blocks, Free, Avail uint64 // in blocks; Avail is Free without the reserve
 	Files, FilesFree    uint64 // inodes
-	NameMax             int
+	NameMax             int    // bytes of the longest name; 0 is unlimited. It never changes
 }
 
 // Description is what `godax info` shows of a file system.
@@ -117,7 +117,8 @@ type Inode interface {
 	SetAttr(a SetAttr) error
 
 	// Evict is called when nobody refers to the inode any more: it flushes, removes
-	// index entries, and frees the inode's storage if its link count is 0.
+	// index entries, and frees the inode's storage if its link count is 0. The caller
+	// may hold the locks of other inodes.
 	Evict(ctx context.Context) error
 }
 
@@ -139,7 +140,7 @@ type NewInode struct {
 }
 
 // Dir is the ability of a directory. Names are single components, never "", ".",
-// ".." or with a slash or NUL; a name too long for the format is ENAMETOOLONG.
+// ".." or with a slash or NUL, nor longer than Statfs.NameMax.
 //
 // Locks: the directory's lock exclusive for changes; for Link, Unlink, Rmdir and
 // Rename the locks of the other inodes named too. Renames between directories are
@@ -228,6 +229,8 @@ type File interface {
 	// Mapping is the file's index; the same value for the inode's whole life.
 	Mapping() *dax.Mapping
 
+	// ReadAt returns fewer bytes than len(b) at the end of the file, with io.EOF or
+	// without.
 	ReadAt(ctx context.Context, b []byte, off int64) (int, error)
 	WriteAt(ctx context.Context, b []byte, off int64) (int, error)
 	Truncate(ctx context.Context, size int64) error

@@ -87,9 +87,6 @@ func (i *inode) touch() { i.Mtime = i.f.now(); i.Ctime = i.Mtime }
 
 // Lookup finds a name.
 func (i *inode) Lookup(name string) (uint64, error) {
-	if len(name) > nameMax {
-		return 0, syscall.ENAMETOOLONG
-	}
 	e, ok := i.entries[name]
 	if !ok {
 		return 0, fs.ErrNotExist
@@ -127,8 +124,6 @@ func (i *inode) Parent() (uint64, error) { return i.parent, nil }
 func (i *inode) Create(name string, n vfs.NewInode) (vfs.Inode, error) {
 	if _, err := i.Lookup(name); err == nil {
 		return nil, fs.ErrExist
-	} else if err == syscall.ENAMETOOLONG {
-		return nil, err
 	}
 	i.f.mu.Lock()
 	defer i.f.mu.Unlock()
@@ -183,9 +178,6 @@ func (i *inode) Rmdir(name string, child vfs.Inode) error {
 // Rename moves an entry.
 func (i *inode) Rename(name string, child vfs.Inode, newDir vfs.Dir, newName string, replaced vfs.Inode) error {
 	c, to := child.(*inode), newDir.(*inode)
-	if len(newName) > nameMax {
-		return syscall.ENAMETOOLONG
-	}
 	if replaced != nil {
 		remove := to.Unlink
 		if replaced.(*inode).Mode.IsDir() {
