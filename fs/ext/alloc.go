@@ -356,7 +356,6 @@ func (f *FS) smallIn(g *group, least, want uint64, own *window) (pblk, n uint64,
 // marked as not clean.
 func (f *FS) freeRun(owner string, pblk, n uint64) error {
 	if err := f.checkData(owner, pblk, n); err != nil {
-		f.failed.Store(true)
 		return err
 	}
 	for n > 0 {

@@ -65,11 +65,13 @@ func (f *FS) isData(b, n uint64) bool {
 	return true
 }
 
-// checkData is isData as an error. owner says whose block it is.
+// checkData is isData as an error, after which the file system does not become clean
+// again without a check. owner says whose block it is.
 func (f *FS) checkData(owner string, b, n uint64) error {
 	if f.isData(b, n) {
 		return nil
 	}
+	f.failed.Store(true)
 	return extfmt.Corrupt(owner, -1, "block", b, "not a block that a file can have")
 }
 

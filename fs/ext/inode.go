@@ -40,8 +40,10 @@ func baseOf(i vfs.Inode) (*inode, error) {
 	return nil, fmt.Errorf("ext: inode of another driver (%T): %w", i, syscall.EXDEV)
 }
 
-// corrupt makes the error for a broken field of the inode.
+// corrupt makes the error for a broken field of the inode, and sees to it that the
+// file system does not become clean again without a check.
 func (in *inode) corrupt(field string, v uint64, reason string) error {
+	in.fs.failed.Store(true)
 	return extfmt.Corrupt(in.name(), in.off, field, v, reason)
 }
 
