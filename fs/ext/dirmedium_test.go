@@ -33,7 +33,7 @@ func newMedium(t testing.TB, size string, mkfs ...string) *medium {
 	if _, err := exec.LookPath("mke2fs"); err != nil {
 		t.Skip("needs mke2fs and e2fsck of e2fsprogs")
 	}
-	name := filepath.Join(t.TempDir(), "image")
+	name := filepath.Join(tempDir(t), "image")
 	args := append([]string{"-q", "-F"}, mkfs...)
 	if out, err := exec.Command("mke2fs", append(args, name, size)...).CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs %q: %v\n%s", args, err, out)
@@ -45,10 +45,22 @@ func newMedium(t testing.TB, size string, mkfs ...string) *medium {
 	return mediumOf(t, b)
 }
 
+// tempDir is t.TempDir in memory where there is such a file system: e2fsck syncs its
+// image each time.
+func tempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "ext")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // mediumOf mounts a copy of an image from memory.
 func mediumOf(t testing.TB, image []byte) *medium {
 	t.Helper()
-	m := &medium{t: t, dev: mediumNoMount(t, image), live: map[uint64]vfs.Inode{}, held: map[uint64]bool{}, dir: t.TempDir()}
+	m := &medium{t: t, dev: mediumNoMount(t, image), live: map[uint64]vfs.Inode{}, held: map[uint64]bool{}, dir: tempDir(t)}
 	m.mount(vfs.MountOptions{})
 	return m
 }
