@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"godax/internal/daxtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -65,7 +67,7 @@ func TestKernelWrote(t *testing.T) {
 			if err := os.Truncate(image, 48<<20); err != nil {
 				t.Fatal(err)
 			}
-			host(t, tool(t, "mke2fs"), "-q", "-F", "-t", "ext2", "-b", bs, image)
+			host(t, daxtest.Tool(t, "mke2fs"), "-q", "-F", "-t", "ext2", "-b", bs, image)
 			mnt := mount(t, image, "rw")
 			makeTree(t, filepath.Join(mnt, "kernel"))
 			compareAndUnmount(t, image, mnt)

@@ -2,56 +2,17 @@ package main
 
 import (
 	"bufio"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"godax/internal/daxtest"
 )
-
-// reference is the folder of reference images, or a skip.
-func reference(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("GODAX_TESTDATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "testdata")
-	}
-	dir, err := filepath.Abs(filepath.Join(dir, "ext"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no reference images (GODAX_TESTDATA names their folder): %v", err)
-	}
-	return dir
-}
-
-// gunzip unpacks an image.
-func gunzip(t testing.TB, from, to string) {
-	t.Helper()
-	in, err := os.Open(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	z, err := gzip.NewReader(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := os.Create(to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	if _, err := io.Copy(out, z); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // columns cuts a TSV file down to its first n columns.
 func columns(t testing.TB, file string, n int) string {
@@ -93,7 +54,7 @@ func firstDifference(got, want string) string {
 
 // TestManifest compares every reference image with what Linux sees in it.
 func TestManifest(t *testing.T) {
-	dir := reference(t)
+	dir := daxtest.TestData(t, "ext")
 	images, err := filepath.Glob(filepath.Join(dir, "*.img.gz"))
 	if err != nil || len(images) == 0 {
 		t.Fatalf("no images in %s: %v", dir, err)
@@ -102,7 +63,9 @@ func TestManifest(t *testing.T) {
 		base := strings.TrimSuffix(packed, ".img.gz")
 		t.Run(filepath.Base(base), func(t *testing.T) {
 			image := filepath.Join(t.TempDir(), "img")
-			gunzip(t, packed, image)
+			if err := os.WriteFile(image, daxtest.Gunzip(t, packed), 0o644); err != nil {
+				t.Fatal(err)
+			}
 			if !strings.HasPrefix(filepath.Base(base), "ext2") {
 				// Later members of the family: read as they should be, or refused by name.
 				r := godaxRun(t, "manifest", image)

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"godax/internal/daxtest"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected output in testdata/script")
@@ -30,10 +32,8 @@ func imageKinds() []imageKind {
 	}
 	theirs := func(args ...string) func(testing.TB, string) {
 		return func(t testing.TB, image string) {
-			mke2fs := tool(t, "mke2fs")
-			args := append(args, "-q", "-F", image, "16M")
-			if out, err := exec.Command(mke2fs, args...).CombinedOutput(); err != nil {
-				t.Fatalf("mke2fs %v: %v\n%s", args, err, out)
+			if err := os.Rename(daxtest.Mke2fs(t, 16<<20, args...), image); err != nil {
+				t.Fatal(err)
 			}
 		}
 	}
@@ -46,20 +46,10 @@ func imageKinds() []imageKind {
 	}
 }
 
-// tool finds a program, or skips the test.
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	p := findTool(name)
-	if p == "" {
-		t.Skipf("%s is not installed", name)
-	}
-	return p
-}
-
 // fsck fails the test if e2fsck finds anything.
 func fsck(t testing.TB, image string) {
 	t.Helper()
-	if out, err := exec.Command(tool(t, "e2fsck"), "-fn", image).CombinedOutput(); err != nil {
+	if out, err := exec.Command(daxtest.Tool(t, "e2fsck"), "-fn", image).CombinedOutput(); err != nil {
 		t.Errorf("e2fsck -fn %s: %v\n%s", image, err, out)
 	}
 }
