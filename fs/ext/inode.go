@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,6 +25,8 @@ type inode struct {
 	off  int64  // device offset of the inode; immutable
 	raw  []byte // its bytes on the device; changed through fs.st only
 	bmap blockMap
+
+	touched atomic.Int64 // when touch has set mtime and ctime, in nanoseconds since 1970; 0 is never
 
 	mu     sync.RWMutex
 	window *window // blocks kept for the growth of the file; guarded by mu
@@ -188,13 +191,30 @@ const (
 	stampCtime
 )
 
-// touch sets the given times to now.
+// tick is how far apart two stamps are at least, as with the kernel's clock for
+// files: a stream of small writes does not store the time for each.
+const tick = 4 * time.Millisecond
+
+// touch sets the given times to now, or leaves them if it has set them within the
+// last tick.
 //
 // Locks: takes mu.
 func (in *inode) touch(s stamp) error {
+	now := in.fs.now()
+	if s == stampMtime|stampCtime {
+		if d := now.UnixNano() - in.touched.Load(); d >= 0 && d < int64(tick) {
+			return nil
+		}
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.touchLocked(s, in.fs.now())
+	if err := in.touchLocked(s, now); err != nil {
+		return err
+	}
+	if s == stampMtime|stampCtime {
+		in.touched.Store(now.UnixNano())
+	}
+	return nil
 }
 
 func (in *inode) touchLocked(s stamp, now time.Time) error {
@@ -249,6 +269,9 @@ func (in *inode) SetAttr(a vfs.SetAttr) error {
 		if err := in.put16(extfmt.InodeMode, m); err != nil {
 			return err
 		}
+		if err := in.chmodACL(m & 0o777); err != nil {
+			return err
+		}
 	}
 	if a.UID != nil {
 		if err := in.putID(extfmt.InodeUID, extfmt.InodeUIDHigh, *a.UID); err != nil {
@@ -262,6 +285,7 @@ func (in *inode) SetAttr(a vfs.SetAttr) error {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	in.touched.Store(0)
 	if a.Atime != nil {
 		if err := in.putTime(extfmt.InodeAtime, extfmt.InodeAtimeExtra, *a.Atime); err != nil {
 			return err
