@@ -85,7 +85,7 @@ func (bh *BufferHead) Extent() (Extent, error) {
 		if bh.State&BHNew != 0 {
 			e.Flags |= New
 		}
-		if bh.Device == nil || bh.BlockNr > uint64(bh.Device.Size()/bh.blockSize) {
+		if bh.Device == nil || bh.BlockNr >= uint64(bh.Device.Size()/bh.blockSize) {
 			return Extent{}, fmt.Errorf("block: buffer head: block %d is not on the device", bh.BlockNr)
 		}
 	default:

@@ -69,8 +69,12 @@ func insertMapped(r *dax.Request, e Extent, first, end uint64) error {
 	if e.Flags&New != 0 {
 		attr |= dax.New
 	}
+	mode := pmem.Normal
+	if r.Overwrite {
+		mode = pmem.RecoveryWrite
+	}
 	for page := first; page < end; {
-		run, err := e.Device.DirectAccess(devicePage(e, page), end-page, pmem.Normal)
+		run, err := e.Device.DirectAccess(devicePage(e, page), end-page, mode)
 		if err != nil && page > r.Page {
 			return nil // what was asked for is answered
 		}

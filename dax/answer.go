@@ -58,6 +58,9 @@ func (r *Request) InsertCached(page uint64, fill func(b []byte) error) error {
 	if frames == nil {
 		return fmt.Errorf("dax: page %d: %w", page, ErrNotMappable)
 	}
+	if page >= r.End() {
+		return nil
+	}
 	pfn, b, err := frames.alloc(r.Mapping, page)
 	if err != nil {
 		return err
@@ -89,11 +92,16 @@ func (r *Request) Hole(page, n uint64) error {
 // leads to the frames is not durable yet. Only asked for with Sync.
 func (r *Request) MetadataPending() { r.pending = true }
 
-// add checks that the answer is a run of its own.
+// add checks that the answer is a run of its own, and cuts off what nobody asked
+// for: a page past the end of the file must not get into the index.
 func (r *Request) add(a answer) error {
 	if a.n == 0 || a.page+a.n < a.page {
 		return badAnswer("run of %d pages at page %d", a.n, a.page)
 	}
+	if a.page >= r.End() {
+		return nil
+	}
+	a.n = min(a.n, r.End()-a.page)
 	for _, b := range r.answers {
 		if a.page < b.page+b.n && b.page < a.page+a.n {
 			return badAnswer("pages %d+%d answered twice", a.page, a.n)
@@ -115,6 +123,7 @@ type question struct {
 	length int64
 	sync   bool
 	nowait bool
+	whole  bool // whole pages are overwritten
 }
 
 // resolve makes the locked slot answer the question: as it stands (Q2), or by
@@ -131,7 +140,7 @@ func (m *Mapping) resolve(s slot, q question, p Populator) (out slot, pending bo
 	*r = Request{
 		Mapping: m, Page: q.page, N: max(q.n, s.end()-q.page), Order: s.order,
 		Intent: q.intent, NoWait: q.nowait, Sync: q.sync, Off: q.off, Len: q.length,
-		answers: answers,
+		Overwrite: q.whole, answers: answers, evicted: m.stats.Evicted.Load(),
 	}
 	done := false
 	defer func() {
@@ -229,6 +238,11 @@ func (m *Mapping) apply(s slot, r *Request) slot {
 		}
 	}
 	for _, a := range r.answers {
+		if a.word.is(wCached) && !a.covers(r.Page) && r.evicted != m.stats.Evicted.Load() {
+			// The page may have been cached, changed and given up since it was filled.
+			m.cfg.Frames.free(a.word.pfn())
+			continue
+		}
 		m.insertLocked(a)
 	}
 	return out
@@ -255,7 +269,7 @@ func (m *Mapping) replaceLocked(s slot, a answer, page uint64) slot {
 			return s
 		}
 	}
-	dirty := m.index.Marked(s.page, markDirty)
+	keep := m.marksLocked(s.page)
 	old := s
 	m.eraseLocked(s.page)
 	first, n := max(a.page, s.page), min(a.page+a.n, s.end())
@@ -266,30 +280,43 @@ func (m *Mapping) replaceLocked(s slot, a answer, page uint64) slot {
 			out = slot{at, order, w | wLocked}
 			w |= wLocked
 		}
-		m.index.Store(at, order, uint64(w))
-		if dirty && w.is(wMapped) {
-			m.index.SetMark(at, markDirty)
-		}
+		m.storeLocked(at, order, w, keep)
 	})
 	// What the old entry said about the rest of its run is still true.
 	if old.word.is(wMapped | wZero) {
-		m.restoreLocked(old, old.page, first, dirty)
-		m.restoreLocked(old, first+n, old.end(), dirty)
+		m.restoreLocked(old, old.page, first, keep)
+		m.restoreLocked(old, first+n, old.end(), keep)
 	}
 	return out
 }
 
+// marks are the marks of one entry. Both must outlive the entry's cutting: a
+// writeback that has tagged it is to find the parts.
+type marks struct{ dirty, toWrite bool }
+
+func (m *Mapping) marksLocked(page uint64) marks {
+	return marks{m.index.Marked(page, markDirty), m.index.Marked(page, markToWrite)}
+}
+
+// storeLocked stores an entry with marks, if it is of a kind that can have any.
+func (m *Mapping) storeLocked(at uint64, order uint, w word, k marks) {
+	m.index.Store(at, order, uint64(w))
+	if k.dirty && w.is(wMapped) {
+		m.index.SetMark(at, markDirty)
+	}
+	if k.toWrite && w.is(wMapped) {
+		m.index.SetMark(at, markToWrite)
+	}
+}
+
 // restoreLocked stores the pages [first, end) of a removed entry again.
-func (m *Mapping) restoreLocked(old slot, first, end uint64, dirty bool) {
+func (m *Mapping) restoreLocked(old slot, first, end uint64, keep marks) {
 	if first >= end {
 		return
 	}
 	w := old.word.at(first-old.page) &^ wLocked
 	m.pieces(first, end-first, w, func(at uint64, order uint, w word) {
-		m.index.Store(at, order, uint64(w))
-		if dirty && w.is(wMapped) {
-			m.index.SetMark(at, markDirty)
-		}
+		m.storeLocked(at, order, w, keep)
 	})
 }
 

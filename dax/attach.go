@@ -102,6 +102,8 @@ func (m *Mapping) settleLocked() {
 // fillView fills what the view says is stale, with fillMu held. If strict is set
 // the first failure but that of a bad page ends it.
 func (m *Mapping) fillView(ctx context.Context, a attachment, strict bool) error {
+	var done uint64
+	failed := false
 	for {
 		page, n, ok := a.view.TakeStale()
 		if !ok {
@@ -114,6 +116,11 @@ func (m *Mapping) fillView(ctx context.Context, a attachment, strict bool) error
 		if err != nil && strict {
 			return err
 		}
+		if failed && page < done {
+			return err // the view cannot map what it gave back as stale
+		}
+		failed = failed || err != nil
+		done = page + n
 	}
 }
 
@@ -128,13 +135,13 @@ func (m *Mapping) prefault(ctx context.Context, a attachment, r run, strict bool
 		if page >= fileEnd {
 			return a.view.Install(vm.Translation{Page: page, N: end - page, Kind: vm.Gone})
 		}
-		next, err := m.prefaultEntry(ctx, a, run{page, min(end, fileEnd) - page})
+		next, err := m.prefaultEntry(ctx, a, run{page, min(end, fileEnd) - page}, strict)
 		if err != nil {
 			if strict && !errors.Is(err, pmem.ErrPoisoned) {
 				return err
 			}
 			next = page + 1
-			if err := a.view.Install(vm.Translation{Page: page, N: 1, Kind: vm.Gone}); err != nil {
+			if err := a.view.Install(vm.Translation{Page: page, N: 1, Kind: vm.Gone}); err != nil && strict {
 				return err
 			}
 		}
@@ -144,8 +151,10 @@ func (m *Mapping) prefault(ctx context.Context, a attachment, r run, strict bool
 }
 
 // prefaultEntry installs the part of the run that the entry around its first page
-// covers, and returns the page after that.
-func (m *Mapping) prefaultEntry(ctx context.Context, a attachment, r run) (uint64, error) {
+// covers, and returns the page after that. An error of the view itself counts if
+// strict is set only: it may be about pages before, and the view has made those it is
+// about raise SIGBUS.
+func (m *Mapping) prefaultEntry(ctx context.Context, a attachment, r run, strict bool) (uint64, error) {
 	end := m.pageEnd()
 	if r.page >= end {
 		return 0, ErrBeyondEnd
@@ -169,12 +178,19 @@ func (m *Mapping) prefaultEntry(ctx context.Context, a attachment, r run) (uint6
 		t.Kind = vm.Zero
 	} else {
 		t.Kind, t.PFN = vm.Frames, s.word.at(r.page-s.page).pfn()
-		if _, err := frameBytes(t.PFN, 1, pmem.Normal); err != nil {
-			return 0, err // a page that went bad after its entry was made
+		// Pages may have gone bad after their entry was made.
+		if _, err := frameBytes(t.PFN, t.N, pmem.Normal); err != nil {
+			t.N = 1
+			if _, err := frameBytes(t.PFN, 1, pmem.Normal); err != nil {
+				return 0, err
+			}
 		}
 	}
 	if store {
 		m.dirtyForStore(a.view, s)
 	}
-	return r.page + t.N, a.view.Install(t)
+	if err := a.view.Install(t); err != nil && strict {
+		return 0, err
+	}
+	return r.page + t.N, nil
 }

@@ -22,15 +22,15 @@
 //	freeze protection of the file system                    (callers)
 //	  inode lock: shared for reading, exclusive for writing,
 //	              truncating and allocating                 (package vfs)
-//	    Mapping.fillMu        | Mapping.wbMu
+//	    Mapping.fillMu
 //	      Mapping.inval       shared: faults, pins, fills; exclusive: removal
-//	        file system transaction                         (drivers)
+//	        file system transaction | Mapping.wbMu          (drivers)
 //	          entry lock
 //	            file system's extent and allocation locks   (drivers)
-//	            Frames.mu
 //	              vm.Views.mu
-//	                Mapping.mu, errSeq.mu
-//	                  page-table lock of a view
+//	                Mapping.mu
+//	                  Frames.mu, errSeq.mu
+//	                page-table lock of a view
 //
 // A thread that holds an entry lock takes no other by waiting. No lock is held
 // across PopulatePFNs but inval and the entry lock. Direct pages are copied to and

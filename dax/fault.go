@@ -28,13 +28,15 @@ var ErrMetadataPending = errors.New("dax: metadata pending")
 // vm.ErrRetry; ErrMetadataPending; anything else raises SIGBUS: ErrBeyondEnd,
 // EROFS, or what the file system or the device said.
 //
-// Locks: takes the invalidate lock shared, and the entry lock.
+// Locks: takes the invalidate lock shared, and the entry lock; afterwards fillMu, if
+// there are views without demand faults.
 func (m *Mapping) Fault(f *vm.Fault, p Populator) error {
 	if f.NoWait {
 		if !m.inval.TryRLock() {
 			return ErrWouldBlock
 		}
 	} else {
+		defer m.settle() // the fault may have filled a hole of theirs
 		m.inval.RLock()
 	}
 	defer m.inval.RUnlock()
@@ -101,8 +103,11 @@ func (m *Mapping) fault(f *vm.Fault, p Populator, synced bool) error {
 	f.Major = fresh && s.word.is(wMapped)
 	err = m.install(f, s, store)
 	m.ungrab(s)
-	if err == nil {
+	switch {
+	case err == nil:
 		m.stats.Faults[min(f.Order, PMDOrder)].Add(1)
+	case f.Order > 0 && hugeOnly(err):
+		return m.fallback(9)
 	}
 	return err
 }
@@ -152,6 +157,9 @@ func (m *Mapping) install(f *vm.Fault, s slot, store bool) error {
 	switch {
 	case s.word.is(wMapped):
 		t.Kind, t.PFN = vm.Frames, s.word.at(at-s.page).pfn()
+		if _, err := frameBytes(t.PFN, t.N, pmem.Normal); err != nil {
+			return err // went bad, or away, after the entry was made
+		}
 	case store:
 		return badAnswer("page %d: a hole under a store", f.Page)
 	default:

@@ -65,24 +65,15 @@ func (f *Frames) InUse() uint64 { return f.inUse.Load() }
 // use.
 func (f *Frames) alloc(m *Mapping, page uint64) (pmem.PFN, []byte, error) {
 	if f.inUse.Load() >= f.limit {
-		f.giveOneUp()
+		f.giveOneUp(32)
 	}
-	f.mu.Lock()
-	var frame uint64
-	used := len(f.spare) > 0
-	switch {
-	case used:
-		frame = f.spare[len(f.spare)-1]
-		f.spare = f.spare[:len(f.spare)-1]
-	case uint64(len(f.users)) < f.max:
-		frame = uint64(len(f.users))
-		f.users = append(f.users, resident{})
-	default:
-		f.mu.Unlock()
+	frame, used, ok := f.take(resident{m, page})
+	if !ok && f.giveOneUp(f.max) {
+		frame, used, ok = f.take(resident{m, page})
+	}
+	if !ok {
 		return 0, nil, fmt.Errorf("dax: all %d frames for cached pages are in use: %w", f.max, syscall.ENOMEM)
 	}
-	f.users[frame] = resident{m, page}
-	f.mu.Unlock()
 	f.inUse.Add(1)
 	run, err := f.dev.DirectAccess(frame, 1, pmem.Normal)
 	if err != nil {
@@ -95,6 +86,24 @@ func (f *Frames) alloc(m *Mapping, page uint64) (pmem.PFN, []byte, error) {
 	return run.PFN, run.Bytes, nil
 }
 
+// take gives a free frame to r; used says that it has to be zeroed.
+func (f *Frames) take(r resident) (frame uint64, used, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case len(f.spare) > 0:
+		frame, used = f.spare[len(f.spare)-1], true
+		f.spare = f.spare[:len(f.spare)-1]
+	case uint64(len(f.users)) < f.max:
+		frame = uint64(len(f.users))
+		f.users = append(f.users, resident{})
+	default:
+		return 0, false, false
+	}
+	f.users[frame] = r
+	return frame, used, true
+}
+
 // free takes a frame back that nothing refers to any more.
 func (f *Frames) free(pfn pmem.PFN) {
 	f.mu.Lock()
@@ -104,15 +113,14 @@ func (f *Frames) free(pfn pmem.PFN) {
 	f.inUse.Add(^uint64(0))
 }
 
-// giveOneUp goes round the frames, a bounded number a call, and frees the first
-// that is clean and unused.
-func (f *Frames) giveOneUp() {
-	const look = 32
+// giveOneUp goes round the frames, at most look of them, frees the first that is
+// clean and unused, and reports whether there was one.
+func (f *Frames) giveOneUp(look uint64) bool {
 	for range look {
 		f.mu.Lock()
 		if len(f.users) == 0 {
 			f.mu.Unlock()
-			return
+			return false
 		}
 		frame := f.hand % uint64(len(f.users))
 		f.hand = frame + 1
@@ -121,27 +129,40 @@ func (f *Frames) giveOneUp() {
 		pfn := pmem.MakePFN(f.dev.ID(), frame)
 		if r.m != nil && r.m.evictCached(r.page, pfn) {
 			f.free(pfn)
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // evictCached removes the entry of a clean cached page if nothing but the index
 // refers to its frame, and reports whether it did. It never waits: an entry lock
 // may be held by the caller.
+//
+// The entry is locked while the views are counted: translations are made under the
+// entry lock only, so a view that is not seen here finds the page absent.
 func (m *Mapping) evictCached(page uint64, pfn pmem.PFN) bool {
-	// Translations are made under an entry lock only, so a view that comes after this
-	// look either holds the lock below or finds the page absent.
-	mapped := m.views.Len() > 0
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	val, _, ok := m.index.Load(page)
-	w := word(val)
-	if !ok || !w.is(wCached) || w.pfn() != pfn || mapped || w.is(wLocked) ||
-		m.index.Marked(page, markDirty) || m.pins.overlaps(page, 1) {
+	val, order, ok := m.index.Load(page)
+	s := slot{page, order, word(val) | wLocked}
+	if !ok || !s.word.is(wCached) || s.word.pfn() != pfn || word(val).is(wLocked) || !m.idleCachedLocked(page) {
+		return false
+	}
+	m.index.Store(page, order, uint64(s.word))
+	m.mu.Unlock()
+	mapped := m.views.Len() > 0
+	m.mu.Lock()
+	if mapped || !m.idleCachedLocked(page) {
+		m.ungrabLocked(s)
 		return false
 	}
 	m.eraseLocked(page)
 	m.stats.Evicted.Add(1)
 	return true
+}
+
+// idleCachedLocked reports whether a cached page is clean and not pinned.
+func (m *Mapping) idleCachedLocked(page uint64) bool {
+	return !m.index.Marked(page, markDirty) && !m.pins.overlaps(page, 1)
 }

@@ -24,16 +24,18 @@ func (m *Mapping) BreakLayout(ctx context.Context, page, n uint64, change func()
 		return err
 	}
 	defer m.inval.Unlock()
+	m.views.Unmap(page, n, false)
 	m.remove(page, n)
 	return change()
 }
 
 // lockIdle takes the invalidate lock exclusive at a moment when the range has no
-// translation and no pin. On an error the lock is not held.
+// pin. On an error the lock is not held. Translations are left alone: a wait that is
+// given up must have changed nothing, and a view without demand faults would lose
+// the stores made during the wait.
 func (m *Mapping) lockIdle(ctx context.Context, page, n uint64) error {
 	for {
 		m.inval.Lock()
-		m.views.Unmap(page, n, false)
 		err := m.waitIdle(ctx, page, n)
 		if err == nil {
 			return nil
@@ -81,15 +83,16 @@ func (m *Mapping) remove(page, n uint64) {
 		}
 		w := word(val)
 		if w.is(wLocked) {
-			m.waitLocked(nil, first, false) //nolint:errcheck // cannot fail without a context
+			_ = m.waitLocked(nil, first, false) // cannot fail without a context
 			continue
 		}
-		dirty := m.index.Marked(first, markDirty) || mapped && w.is(wWrite)
+		keep := m.marksLocked(first)
+		keep.dirty = keep.dirty || mapped && w.is(wWrite)
 		m.eraseLocked(first)
 		old := slot{first, order, w}
-		m.restoreLocked(old, first, max(first, page), dirty)
+		m.restoreLocked(old, first, max(first, page), keep)
 		if old.end()-1 > last {
-			m.restoreLocked(old, last+1, old.end(), dirty)
+			m.restoreLocked(old, last+1, old.end(), keep)
 		}
 		if w.is(wCached) {
 			m.cfg.Frames.free(w.pfn())
@@ -186,6 +189,7 @@ func (m *Mapping) PunchHole(ctx context.Context, off, n int64, p Populator, chan
 	if err := m.zeroEdges(ctx, off, n, first, end, p); err != nil {
 		return err
 	}
+	m.views.Unmap(first, end-first, false)
 	m.remove(first, end-first)
 	return change()
 }
@@ -210,23 +214,30 @@ func (m *Mapping) zeroEdges(ctx context.Context, off, n int64, first, end uint64
 // file system changed the extent map under them (5.9): translations first, then
 // the entries. A dirty or pinned page is refused: ErrBusy, and stays.
 //
-// Locks: the caller excludes whatever may allocate in the range. Takes the
-// invalidate lock exclusive.
+// Locks: the caller excludes whatever may read, write or allocate in the range.
+// Takes the invalidate lock exclusive.
 func (m *Mapping) Invalidate(page, n uint64) error {
-	if _, err := m.collect(nil, page, n); err != nil {
-		return err
+	if n == 0 {
+		return nil
 	}
-	m.inval.Lock()
 	defer m.settle()
+	m.inval.Lock()
 	defer m.inval.Unlock()
-	m.mu.Lock()
-	_, _, _, dirty := m.index.NextMarked(page, lastPage(page, n), markDirty)
-	busy := dirty || m.pins.overlaps(page, n)
-	m.mu.Unlock()
-	if busy {
-		return fmt.Errorf("dax: invalidate pages %d+%d: %w", page, n, ErrBusy)
+	// Once before the translations go, so that dirty pages keep theirs, and once
+	// after, when no store can come any more.
+	for range 2 {
+		if _, err := m.collect(nil, page, n); err != nil {
+			return err
+		}
+		m.mu.Lock()
+		_, _, _, dirty := m.index.NextMarked(page, lastPage(page, n), markDirty)
+		busy := dirty || m.pins.overlaps(page, n)
+		m.mu.Unlock()
+		if busy {
+			return fmt.Errorf("dax: invalidate pages %d+%d: %w", page, n, ErrBusy)
+		}
+		m.views.Unmap(page, n, false)
 	}
-	m.views.Unmap(page, n, false)
 	m.remove(page, n)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"godax/pmem"
 	"godax/vm"
@@ -54,9 +55,8 @@ type Trace struct {
 // There is one per inode, for as long as the inode is in memory.
 //
 // Locks, see the package comment: inval is the invalidate lock (3), fillMu comes
-// just before it, wbMu stands beside them (it is taken with neither inode lock
-// nor inval required, and never inside an entry lock), the entry locks (5) are
-// bits in the index, mu is the index lock (8).
+// just before it, wbMu comes after it (and needs neither inode lock nor inval), the
+// entry locks (5) are bits in the index, mu is the index lock (8).
 type Mapping struct {
 	cfg  Config
 	size atomic.Int64 // bytes; changed with the inode lock exclusive, see SetSize
@@ -77,11 +77,12 @@ type Mapping struct {
 	attached []attachment // the Prefaulters among them, guarded by fillMu
 	fills    atomic.Int32 // len(attached)
 
-	mu      sync.Mutex // guards changes of index, waiters, pins, dead
+	mu      sync.Mutex // guards changes of index, waiters, pins, devices, dead
 	index   xarray.Array
 	waiters map[uint64][]*waiter
 	pins    pinSet
-	dead    bool // evicted
+	devices []flushed // where the file's frames were found to lie, mostly one
+	dead    bool      // evicted
 
 	wbErr errSeq
 	stats Stats
@@ -127,7 +128,11 @@ func frameBytes(pfn pmem.PFN, n uint64, mode pmem.Mode) (pmem.Run, error) {
 	if !ok {
 		return pmem.Run{}, fmt.Errorf("dax: frame %#x: %w", uint64(pfn), pmem.ErrRemoved)
 	}
-	return dev.DirectAccess(pfn.Page(), n, mode)
+	run, err := dev.DirectAccess(pfn.Page(), n, mode)
+	if err == nil && len(run.Bytes) < pmem.PageSize {
+		err = fmt.Errorf("dax: frame %#x: the device answers with %d bytes: %w", uint64(pfn), len(run.Bytes), syscall.EIO)
+	}
+	return run, err
 }
 
 // canceled returns the context's error; a nil context is never done.

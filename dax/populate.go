@@ -73,8 +73,13 @@ type Request struct {
 	// allocate no others.
 	Off, Len int64
 
+	// Overwrite: the bytes include all of Page, and it may lie on bad media, which the
+	// write makes good.
+	Overwrite bool
+
 	answers []answer
-	pending bool // MetadataPending was called
+	pending bool   // MetadataPending was called
+	evicted uint64 // Stats.Evicted before the question
 }
 
 // First is the first page that an answer can use: that of the slot held around

@@ -32,6 +32,11 @@ type wait struct {
 func (m *Mapping) grab(w wait, page uint64, order uint) (slot, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	// Whoever is woken may find another entry, or a conflict, and leave without locking
+	// the one it slept on: then the next in that queue must run (L5), and must not wait
+	// until this goroutine has slept on another.
+	var woken wakeup
+	defer func() { m.handOnLocked(woken) }()
 	for {
 		if m.dead {
 			return slot{}, ErrGone
@@ -50,12 +55,12 @@ func (m *Mapping) grab(w wait, page uint64, order uint) (slot, error) {
 			if w.nowait {
 				return slot{}, ErrWouldBlock
 			}
+			m.handOnLocked(woken)
+			woken = wakeup{}
 			if err := m.waitLocked(w.ctx, first, true); err != nil {
 				return slot{}, err
 			}
-			// Whoever is woken may find another entry, or a conflict, and leave
-			// without locking this one: then the next in the queue must run (L5).
-			defer m.handOnLocked(first)
+			woken = wakeup{first, true}
 			continue
 		}
 		s.word |= wLocked
@@ -68,13 +73,22 @@ func (m *Mapping) grab(w wait, page uint64, order uint) (slot, error) {
 	}
 }
 
-// handOnLocked wakes the next waiter of key unless somebody holds the entry there,
-// who will do it.
-func (m *Mapping) handOnLocked(key uint64) {
-	if first, _, val, ok := m.index.Next(key, key); ok && first == key && word(val).is(wLocked) {
+// wakeup is a wake that a goroutine got as an exclusive waiter of key, if ok is set.
+type wakeup struct {
+	key uint64
+	ok  bool
+}
+
+// handOnLocked wakes the next waiter of the key unless somebody holds the entry
+// there, who will do it.
+func (m *Mapping) handOnLocked(w wakeup) {
+	if !w.ok {
 		return
 	}
-	m.wakeOneLocked(key)
+	if first, _, val, ok := m.index.Next(w.key, w.key); ok && first == w.key && word(val).is(wLocked) {
+		return
+	}
+	m.wakeOneLocked(w.key)
 }
 
 // downgradeLocked removes a locked zero entry or placeholder of a larger order, so

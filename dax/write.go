@@ -110,6 +110,7 @@ func (m *Mapping) writePiece(b []byte, off int64) (int, error) {
 		if err := clearPoison(pfn); err != nil {
 			return 0, fmt.Errorf("dax: write at %d: %w", off, err)
 		}
+		m.views.Unmap(page, 1, false) // views without demand faults have a SIGBUS there
 	}
 	m.markDirty(page)
 	return done, nil
@@ -164,6 +165,7 @@ func (m *Mapping) fillForWrite(ctx context.Context, off, n int64, p Populator) e
 	page := pageOf(off)
 	q := question{
 		page: page, n: pagesUp(off%pmem.PageSize + n), intent: IntentWrite, off: off, length: n,
+		whole: off%pmem.PageSize == 0 && n >= pmem.PageSize,
 	}
 	// A slot as large as the run of whole pages allows, so that a large write makes
 	// large entries; pages that the write does not reach are not allocated.

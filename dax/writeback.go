@@ -50,9 +50,8 @@ func (m *Mapping) Writeback(ctx context.Context, off, n int64) (WritebackStats, 
 	m.index.TagMarked(first, last, markDirty, markToWrite)
 	m.mu.Unlock()
 
-	var devices deviceSet
 	for next := first; ; {
-		s, ok, err := m.takeTagged(ctx, next, last)
+		s, pinned, ok, err := m.takeTagged(ctx, next, last)
 		if err != nil {
 			firstErr = err
 			break
@@ -60,7 +59,7 @@ func (m *Mapping) Writeback(ctx context.Context, off, n int64) (WritebackStats, 
 		if !ok {
 			break
 		}
-		if err := m.clean(s, &devices); err != nil {
+		if err := m.clean(s, pinned); err != nil {
 			m.wbErr.set(err)
 			if firstErr == nil {
 				firstErr = err
@@ -74,7 +73,8 @@ func (m *Mapping) Writeback(ctx context.Context, off, n int64) (WritebackStats, 
 		}
 	}
 	m.stats.Cleaned.Add(st.Pages)
-	if err := devices.barrier(); err != nil {
+	if err := m.barrier(); err != nil {
+		m.dirtyAll(first, last)
 		m.wbErr.set(err)
 		firstErr = errors.Join(firstErr, err)
 	}
@@ -139,42 +139,53 @@ func (m *Mapping) markCollected(ctx context.Context, found []run) (total uint64,
 }
 
 // takeTagged locks the first entry in [next, last] that is still tagged, and takes
-// its tag off. After a wait it looks at the same page again (L9).
-func (m *Mapping) takeTagged(ctx context.Context, next, last uint64) (slot, bool, error) {
+// its tag off. After a wait it looks at the same page again (L9). pinned says that
+// there is a pin to store through.
+func (m *Mapping) takeTagged(ctx context.Context, next, last uint64) (s slot, pinned, ok bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	var woken wakeup
+	defer func() { m.handOnLocked(woken) }()
 	for {
 		if err := canceled(ctx); err != nil {
-			return slot{}, false, err
+			return slot{}, false, false, err
 		}
 		first, order, val, ok := m.index.NextMarked(next, last, markToWrite)
 		if !ok {
-			return slot{}, false, nil
+			return slot{}, false, false, nil
 		}
 		if word(val).is(wLocked) {
+			m.handOnLocked(woken)
+			woken = wakeup{}
 			if err := m.waitLocked(ctx, first, true); err != nil {
-				return slot{}, false, err
+				return slot{}, false, false, err
 			}
-			defer m.handOnLocked(first)
+			woken = wakeup{first, true}
 			continue
 		}
 		s := slot{first, order, word(val) | wLocked}
 		m.index.Store(s.page, s.order, uint64(s.word))
 		m.index.ClearMark(first, markToWrite)
-		return s, true, nil
+		return s, m.pins.written(s.page, pages(order)), true, nil
 	}
 }
 
 // clean write-protects and flushes the whole of a locked entry, wherever in it the
 // request began, clears DIRTY, and unlocks. DIRTY goes last: a second writeback
-// that starts meanwhile still sees it, and waits for the lock.
-func (m *Mapping) clean(s slot, devices *deviceSet) error {
+// that starts meanwhile still sees it, and waits for the lock. It stays if there was
+// a pin to store through before the flush: the stores may come after it.
+func (m *Mapping) clean(s slot, pinned bool) error {
 	m.views.Protect(s.page, pages(s.order))
-	err := m.flush(s, devices)
+	err := m.flush(s)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err == nil && !m.pins.written(s.page, pages(s.order)) {
-		m.index.ClearMark(s.page, markDirty)
+	if err == nil {
+		if !pinned {
+			m.index.ClearMark(s.page, markDirty)
+		}
+		if !s.word.is(wCached) {
+			m.noteFlushLocked(s.word.pfn())
+		}
 	}
 	m.ungrabLocked(s)
 	return err
@@ -182,7 +193,7 @@ func (m *Mapping) clean(s slot, devices *deviceSet) error {
 
 // flush pushes the entry's bytes to the device that owns its frames, or to the
 // blocks behind a cached page.
-func (m *Mapping) flush(s slot, devices *deviceSet) error {
+func (m *Mapping) flush(s slot) error {
 	pfn := s.word.pfn()
 	if s.word.is(wCached) {
 		b, err := frameBytes(pfn, 1, pmem.Normal)
@@ -199,26 +210,68 @@ func (m *Mapping) flush(s slot, devices *deviceSet) error {
 	if !ok {
 		return fmt.Errorf("dax: flush of frame %#x: %w", uint64(pfn), pmem.ErrRemoved)
 	}
-	devices.add(dev)
 	return dev.Flush(int64(pfn.Page())*pmem.PageSize, int64(pages(s.order))*pmem.PageSize)
 }
 
-// deviceSet is the devices that a writeback flushed to; mostly one.
-type deviceSet struct{ list []pmem.Device }
+// flushed is a device that entries of a mapping were flushed to. Guarded by
+// Mapping.mu.
+type flushed struct {
+	dev     pmem.Device
+	flushes uint64 // entries flushed so far
+	durable uint64 // how many of them had been when the last Barrier began
+}
 
-func (d *deviceSet) add(dev pmem.Device) {
-	for _, have := range d.list {
-		if have == dev {
+// noteFlushLocked remembers that the device of a frame needs a barrier. It comes in
+// one step with the clearing of DIRTY: a writeback that finds the entry clean must find
+// this.
+func (m *Mapping) noteFlushLocked(pfn pmem.PFN) {
+	dev, ok := pmem.Lookup(pfn)
+	if !ok {
+		return // removed: nothing to wait for
+	}
+	for i := range m.devices {
+		if m.devices[i].dev == dev {
+			m.devices[i].flushes++
 			return
 		}
 	}
-	d.list = append(d.list, dev)
+	m.devices = append(m.devices, flushed{dev: dev, flushes: 1})
 }
 
-func (d *deviceSet) barrier() error {
-	var err error
-	for _, dev := range d.list {
-		err = errors.Join(err, dev.Barrier())
+// barrier waits until what was flushed is durable, by whichever writeback.
+func (m *Mapping) barrier() (err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := 0; i < len(m.devices); i++ {
+		d := m.devices[i]
+		if d.durable == d.flushes {
+			continue
+		}
+		m.mu.Unlock()
+		e := d.dev.Barrier()
+		m.mu.Lock()
+		if err = errors.Join(err, e); e == nil {
+			m.devices[i].durable = max(m.devices[i].durable, d.flushes)
+		}
 	}
 	return err
+}
+
+// dirtyAll marks every mapped entry in [first, last]: it is not known which of them
+// have reached the medium.
+func (m *Mapping) dirtyAll(first, last uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for next := first; ; {
+		at, order, val, ok := m.index.Next(next, last)
+		if !ok {
+			return
+		}
+		if word(val).is(wMapped) {
+			m.index.SetMark(at, markDirty)
+		}
+		if next = at + pages(order); next > last || next == 0 {
+			return
+		}
+	}
 }
