@@ -79,10 +79,9 @@ func (d *dir) block(i int64) (b []byte, off int64, err error) {
 	if r.pblk == 0 {
 		return nil, 0, d.corrupt("i_block", uint64(i), "directory with a hole")
 	}
-	if b, err = d.fs.blockView(d.name(), r.pblk); err != nil {
-		return nil, 0, err
-	}
-	return b, d.fs.blockOff(r.pblk), nil
+	off = d.fs.blockOff(r.pblk)
+	b, err = d.fs.st.view(off, d.fs.blockSize()) // lookup has checked the block's number
+	return b, off, err
 }
 
 // record is a record of the directory and where it is.

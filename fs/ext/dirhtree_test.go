@@ -17,7 +17,11 @@ import (
 // index.
 func newHtree(t *testing.T, alg string, n int, mkfs ...string) *medium {
 	t.Helper()
-	m := newMedium(t, "8M", append([]string{"-t", "ext2", "-O", "dir_index",
+	size := "8M"
+	if n < 1000 {
+		size = "1M"
+	}
+	m := newMedium(t, size, append([]string{"-t", "ext2", "-O", "dir_index",
 		"-E", "hash_seed=01234567-89ab-cdef-0123-456789abcdef"}, mkfs...)...)
 	m.must(m.mkdir("/d"))
 	d := m.lookup("/d").(*dir)

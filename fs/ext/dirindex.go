@@ -233,8 +233,17 @@ func (x *nameIndex) setRoomLocked(i int64, room int) {
 // setRoom is setRoomLocked for a block that was changed.
 func (d *dir) setRoom(i int64) {
 	room := 0
-	if err := d.scan(i, func(r record) bool { room = max(room, r.Free()); return true }); err != nil {
-		room = 0
+	if b, _, err := d.block(i); err == nil {
+		format := d.format()
+		for at := 0; at < len(b); {
+			e, err := format.At(b, at)
+			if err != nil {
+				room = 0 // leave the block alone
+				break
+			}
+			room = max(room, e.Free())
+			at += e.RecLen
+		}
 	}
 	d.names.mu.Lock()
 	defer d.names.mu.Unlock()

@@ -40,19 +40,26 @@ func (d *dir) makeRoom(name string) (slot, error) {
 	return d.slotIn(i, need)
 }
 
-// slotIn returns the place in block i for a record of need bytes.
-func (d *dir) slotIn(i int64, need int) (s slot, err error) {
-	err = d.scan(i, func(r record) bool {
-		if r.Free() < need {
-			return true
-		}
-		s = slot{r, need}
-		return false
-	})
-	if err == nil && s.need == 0 {
-		err = d.corrupt("", uint64(i), "directory block changed under the driver")
+// slotIn returns the place in block i for a record of need bytes: in the first record with
+// that much free space.
+func (d *dir) slotIn(i int64, need int) (slot, error) {
+	b, off, err := d.block(i)
+	if err != nil {
+		return slot{}, err
 	}
-	return s, err
+	format := d.format()
+	for at := 0; at < len(b); {
+		e, err := format.At(b, at)
+		if err != nil {
+			return slot{}, d.damaged(err)
+		}
+		if e.Free() >= need {
+			host := record{Dirent: e, pos: i*d.fs.blockSize() + int64(at), dev: off + int64(at), blk: b}
+			return slot{host, need}, nil
+		}
+		at += e.RecLen
+	}
+	return slot{}, d.corrupt("", uint64(i), "directory block changed under the driver")
 }
 
 // addBlock appends a block with one unused record and returns its number.

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"godax/internal/extfmt"
 	"godax/vfs"
 )
 
@@ -228,6 +229,9 @@ func TestKernelHtree(t *testing.T) {
 	})
 	for _, more := range []int{50, 1500} { // with the index, and without
 		m.reopen()
+		if d := m.lookup("/d").(*dir); more == 50 && d.flags()&extfmt.InodeFlagIndex == 0 {
+			t.Error("the kernel has not made an index")
+		}
 		for i := range more {
 			m.must(m.file(fmt.Sprintf("/d/%d-new-%d", more, i)))
 			if i%2 == 0 && i < 50 {

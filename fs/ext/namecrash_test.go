@@ -131,13 +131,29 @@ func TestCrashNames(t *testing.T) {
 			try("link", func() error { return m.link("/d/f", "/e/hard") })
 			try("unlink one of two", func() error { return m.remove("/e/hard") })
 			try("create with new block", func() error {
-				for i := range 5 {
-					if err := m.file(fmt.Sprintf("/e/%d%s", i, strings.Repeat("n", 250))); err != nil {
+				e := m.lookup("/e").(*dir)
+				for i, n := 0, e.nblocks(); e.nblocks() == n; i++ {
+					if err := m.link("/keep/f", fmt.Sprintf("/e/%02d%s", i, strings.Repeat("n", 250))); err != nil {
 						return err
 					}
 				}
 				return nil
 			})
+			if f.name == "1K" {
+				e := m.lookup("/e").(*dir)
+				i := 100
+				for ; e.nblocks() < extfmt.NDirect; i++ {
+					m.must(m.link("/keep/f", fmt.Sprintf("/e/%d%s", i, strings.Repeat("n", 250))))
+				}
+				try("link that needs an indirect block", func() error {
+					for ; e.nblocks() == extfmt.NDirect; i++ {
+						if err := m.link("/keep/f", fmt.Sprintf("/e/%d%s", i, strings.Repeat("n", 250))); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			}
 			try("rename file", func() error { return m.rename("/d/f", "/d/f2") })
 			try("rename file to a directory", func() error { return m.rename("/d/f2", "/e/f3") })
 			try("rename in one record", func() error { return m.rename("/d/g", "/d/"+strings.Repeat("g", 40)) })
@@ -169,6 +185,26 @@ func TestCrashNames(t *testing.T) {
 			m.close()
 		})
 	}
+}
+
+// TestCrashHtree kills the writer while it changes a directory with an index, and while it
+// gives the index up.
+func TestCrashHtree(t *testing.T) {
+	m := newHtree(t, "half_md4", 120, "-b", "1024", "-N", "48")
+	c := &crasher{m: m}
+	d := m.lookup("/d").(*dir)
+	c.crashAll("unlink", func() { m.must(d.Unlink(name5000(7), m.lookup("/t"))) })
+	for i := range 60 {
+		m.must(d.Unlink(name5000(2*i), m.lookup("/t")))
+	}
+	c.crashAll("link", func() { m.must(m.link("/t", "/d/new")) })
+	if d.flags()&extfmt.InodeFlagIndex == 0 {
+		t.Error("the index is gone too early")
+	}
+	for i := 0; d.flags()&extfmt.InodeFlagIndex != 0; i++ {
+		c.crashAll("link", func() { m.must(m.link("/t", fmt.Sprintf("/d/%03d%s", i, strings.Repeat("n", 200)))) })
+	}
+	m.close()
 }
 
 // TestCrashXattrs kills the writer after every store of operations on attributes, also of a

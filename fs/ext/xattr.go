@@ -276,6 +276,25 @@ func (in *inode) checkACL(index uint8, value []byte) (done bool, disk []byte, er
 	return true, nil, err
 }
 
+// chmodACL lets an access ACL follow new permission bits.
+func (in *inode) chmodACL(perm uint16) error {
+	l, err := in.readXattrs()
+	if err != nil {
+		return err
+	}
+	i, b := xattrAt(l.inode, extfmt.XattrACLAccess, ""), xattrAt(l.block, extfmt.XattrACLAccess, "")
+	if i < 0 && b < 0 {
+		return nil
+	}
+	list, at := l.inode, i
+	if i < 0 {
+		list, at = l.block, b
+	}
+	x := list[at]
+	x.Value = extfmt.ACLSetPerm(x.Value, perm)
+	return in.placeXattr(l, i, b, x)
+}
+
 // diffPuts are the stores that make old, which lies at off, what new is.
 func diffPuts(off int64, old, new []byte) (ops []put) {
 	for p := 0; p < len(new); p += 4 {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -138,6 +139,12 @@ func TestXattrErrors(t *testing.T) {
 	}
 	if mode := m.lookup("/f").Attr().Mode; mode != 0o764 {
 		t.Errorf("mode %v with the ACL", mode)
+	}
+	perm := fs.FileMode(0o710)
+	m.must(x.(vfs.Inode).SetAttr(vfs.SetAttr{Mode: &perm}))
+	follows, _ := hex.DecodeString("0200000001000700ffffffff02000600e803000004000400ffffffff10000100ffffffff20000000ffffffff")
+	if v, err := x.Xattr(extfmt.NameACLAccess); err != nil || !bytes.Equal(v, follows) {
+		t.Errorf("ACL after chmod is %x, %v; want %x", v, err, follows)
 	}
 	minimal, _ := hex.DecodeString("0200000001000600ffffffff04000400ffffffff20000000ffffffff")
 	m.want("minimal ACL", x.SetXattr(extfmt.NameACLAccess, minimal, false, false), nil)

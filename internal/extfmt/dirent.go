@@ -1,6 +1,7 @@
 package extfmt
 
 import (
+	"bytes"
 	"encoding/binary"
 	"io/fs"
 )
@@ -151,8 +152,8 @@ func (f DirFormat) At(block []byte, off int) (Dirent, error) {
 	}
 	start := off + DirentHeader
 	d.Name = block[start : start+nameLen : start+nameLen]
-	for i, c := range d.Name {
-		if c == 0 || c == '/' {
+	for _, c := range [...]byte{0, '/'} {
+		if i := bytes.IndexByte(d.Name, c); i >= 0 {
 			return bad("name", DirentHeader+i, uint64(c), "byte that no name can have")
 		}
 	}

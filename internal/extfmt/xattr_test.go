@@ -3,7 +3,6 @@ package extfmt
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -149,42 +148,6 @@ func TestXattrNames(t *testing.T) {
 	}
 	if x := (Xattr{Index: 99, Name: "x"}); x.FullName() != "" {
 		t.Errorf("index 99 has the name %q", x.FullName())
-	}
-}
-
-func TestACL(t *testing.T) {
-	value, _ := hex.DecodeString("0200000001000600ffffffff02000600e803000004000400ffffffff10000600ffffffff20000400ffffffff")
-	wantDisk, _ := hex.DecodeString("010000000100060002000600e8030000040004001000060020000400")
-	disk, ok := ACLToDisk(value)
-	if !ok || !bytes.Equal(disk, wantDisk) {
-		t.Errorf("to disk: got %x, want %x", disk, wantDisk)
-	}
-	back, err := ACLFromDisk(disk)
-	if err != nil || !bytes.Equal(back, value) {
-		t.Errorf("from disk: got %x, %v; want %x", back, err, value)
-	}
-	for name, bad := range map[string]string{
-		"empty":        "",
-		"version":      "0100000001000600ffffffff04000400ffffffff20000400ffffffff",
-		"length":       "0200000001000600ffffffff04000400ffffffff20000400ffff",
-		"no owner":     "0200000004000400ffffffff20000400ffffffff",
-		"order":        "0200000004000400ffffffff01000600ffffffff20000400ffffffff",
-		"twice":        "0200000001000600ffffffff01000600ffffffff04000400ffffffff20000400ffffffff",
-		"no mask":      "0200000001000600ffffffff02000600e803000004000400ffffffff20000400ffffffff",
-		"permission":   "0200000001000800ffffffff04000400ffffffff20000400ffffffff",
-		"tag":          "0200000001000600ffffffff04000400ffffffff20000400ffffffff40000400ffffffff",
-		"user without": "0200000001000600ffffffff02000600ffffffff04000400ffffffff10000600ffffffff20000400ffffffff",
-	} {
-		v, _ := hex.DecodeString(bad)
-		if _, ok := ACLToDisk(v); ok {
-			t.Errorf("%s: accepted", name)
-		}
-	}
-	for name, bad := range map[string]string{"empty": "", "version": "02000000", "cut": "010000000100", "tag": "0100000003000600", "no id": "0100000002000600"} {
-		v, _ := hex.DecodeString(bad)
-		if _, err := ACLFromDisk(v); !errors.Is(err, ErrCorrupt) {
-			t.Errorf("%s: got %v, want corrupt", name, err)
-		}
 	}
 }
 
