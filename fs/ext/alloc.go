@@ -62,15 +62,6 @@ func (in *inode) allocMeta() (pblk uint64, err error) {
 // homeGroup is the group of the inode.
 func (in *inode) homeGroup() uint32 { return (in.ino - 1) / in.fs.sb.InodesPerGroup }
 
-// zeroData clears blocks that nothing leads to yet, durably.
-func (f *FS) zeroData(pblk, n uint64) error {
-	off, size := f.blockOff(pblk), f.blockOff(n)
-	if err := f.st.zeroQuiet(off, size); err != nil {
-		return err
-	}
-	return f.dev.Flush(off, size)
-}
-
 // place marks the best run it finds for lblk and its successors, at most want.
 func (in *inode) place(lblk, want, ahead uint64) (pblk, n uint64, err error) {
 	f := in.fs

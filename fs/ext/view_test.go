@@ -1,0 +1,235 @@
+package ext
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"syscall"
+	"testing"
+
+	"godax/dax"
+	"godax/internal/daxtest"
+	"godax/pmem"
+	"godax/vfs"
+	"godax/vm"
+	"godax/vm/sim"
+)
+
+// mapSim maps n pages of a file into a simulated address space.
+func mapSim(t testing.TB, space *sim.Space, fl *file, page, n uint64, flags vm.Flags) *sim.View {
+	t.Helper()
+	v, err := space.Map(fl, page, n, flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fl.Mapping().Attach(context.Background(), v, fl); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func unmapSim(t testing.TB, fl *file, v *sim.View) {
+	t.Helper()
+	if err := fl.Mapping().Detach(v); err != nil {
+		t.Fatal(err)
+	}
+	v.Close()
+}
+
+// Stores through a view reach the file, its blocks and its times; both carriers ask and answer the
+// same.
+func TestViews(t *testing.T) {
+	for _, bs := range []int{1024, 2048, 4096} {
+		t.Run(fmt.Sprint(bs), func(t *testing.T) {
+			var traces [2][]dax.Trace
+			for i, carrier := range []string{"iomap", "bh"} {
+				traces[i] = runViews(t, bs, carrier)
+			}
+			if !reflect.DeepEqual(traces[0], traces[1]) {
+				t.Errorf("traces of the carriers differ:\n%+v\n%+v", traces[0], traces[1])
+			}
+		})
+	}
+}
+
+func runViews(t *testing.T, bs int, carrier string) (trace []dax.Trace) {
+	ctx := context.Background()
+	f := newFS(t, 16<<20, bs, carrier)
+	f.trace = func(x dax.Trace) {
+		for i := range x.Answers { // frames belong to a device of this run
+			x.Answers[i].PFN = pmem.PFN(x.Answers[i].PFN.Page())
+		}
+		trace = append(trace, x)
+	}
+	fl := f.create("file")
+	const size = 3<<20 + 1234
+	want := make([]byte, size)
+	if err := fl.Truncate(ctx, size); err != nil {
+		t.Fatal(err)
+	}
+	before := fl.Attr()
+	space := sim.New(sim.Config{})
+	v := mapSim(t, space, fl, 0, 1000, vm.Read|vm.Write|vm.Shared)
+	r := rand.New(rand.NewPCG(1, 9))
+	for i := range 300 {
+		off, n := r.Int64N(size-10000), 1+r.IntN(9000)
+		if i%2 == 0 {
+			b := fill(n, uint64(i))
+			copy(want[off:], b)
+			if err := v.Store(ctx, b, off); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		b := make([]byte, n)
+		if err := v.Load(ctx, b, off); err != nil {
+			t.Fatal(err)
+		}
+		compare(t, "load", b, want[off:off+int64(n)])
+	}
+	if a := fl.Attr(); a.Blocks == 0 || a.Mtime.Before(before.Mtime) {
+		t.Errorf("after stores: %+v", a)
+	}
+	var be *vm.BusError
+	if err := v.Load(ctx, make([]byte, 1), 7<<19); !errors.As(err, &be) {
+		t.Errorf("load past the end: got %v, want SIGBUS", err)
+	}
+	if err := fl.Truncate(ctx, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Load(ctx, make([]byte, 1), 2<<20); !errors.As(err, &be) {
+		t.Errorf("load of what was cut off: got %v, want SIGBUS", err)
+	}
+	compare(t, "read", contents(t, fl), want[:1<<20])
+	unmapSim(t, fl, v)
+	if err := fl.Sync(ctx, false); err != nil {
+		t.Fatal(err)
+	}
+	f.evict(fl)
+	fl = f.open("file").(*file)
+	compare(t, "read again", contents(t, fl), want[:1<<20])
+	f.evict(fl)
+	f.closeClean()
+	return trace
+}
+
+// A sync view lets a store happen only when the way to its page is durable.
+func TestSyncView(t *testing.T) {
+	ctx := context.Background()
+	f := newFS(t, 4<<20, 4096, "iomap")
+	fl := f.create("file")
+	if err := fl.Truncate(ctx, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	v := mapSim(t, sim.New(sim.Config{}), fl, 0, 256, vm.Read|vm.Write|vm.Shared|vm.Sync)
+	if err := v.Store(ctx, []byte{1}, 5*pmem.PageSize); err != nil {
+		t.Fatal(err)
+	}
+	if f.st.pending() {
+		t.Error("stored while metadata was not durable")
+	}
+	unmapSim(t, fl, v)
+	f.evict(fl)
+	f.closeClean()
+}
+
+// A store into a hole of a full file system is ENOSPC, as a bus error.
+func TestViewNoSpace(t *testing.T) {
+	ctx := context.Background()
+	f := newFS(t, 1<<20, 4096, "iomap")
+	big, fl := f.create("big"), f.create("file")
+	if err := fl.Truncate(ctx, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := big.WriteAt(ctx, make([]byte, 2<<20), 0); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("got %v, want ENOSPC", err)
+	}
+	v := mapSim(t, sim.New(sim.Config{}), fl, 0, 256, vm.Read|vm.Write|vm.Shared)
+	var be *vm.BusError
+	if err := v.Store(ctx, []byte{1}, 0); !errors.As(err, &be) || !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("got %v, want a bus error of ENOSPC", err)
+	}
+	unmapSim(t, fl, v)
+	f.evict(fl)
+	f.evict(big)
+	f.closeClean()
+}
+
+// The kernel reads what we wrote, and we read what it wrote.
+func TestKernelFiles(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to mount")
+	}
+	ctx := context.Background()
+	for _, bs := range []int{1024, 2048, 4096} {
+		t.Run(fmt.Sprint(bs), func(t *testing.T) {
+			path, dev := imageFile(t, 24<<20)
+			if err := Format(dev, FormatOptions{BlockSize: bs}); err != nil {
+				t.Fatal(err)
+			}
+			f := mountTest(t, dev, vfs.MountOptions{})
+			f.litter()
+			fl := f.create("ours")
+			want := fill(5<<20+77, 1)
+			if _, err := fl.WriteAt(ctx, want, 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := fl.Allocate(ctx, vfs.AllocPunch, 100001, 2<<20); err != nil {
+				t.Fatal(err)
+			}
+			clear(want[100001 : 100001+2<<20])
+			f.evict(fl)
+			f.closeClean()
+			if err := dev.Flush(0, dev.Size()); err != nil {
+				t.Fatal(err)
+			}
+
+			dir := t.TempDir()
+			if out, err := exec.Command("mount", "-t", "ext2", "-o", "loop", path, dir).CombinedOutput(); err != nil {
+				t.Skipf("cannot mount: %v\n%s", err, out)
+			}
+			theirs := fill(4<<20+5, 2)
+			err := func() error {
+				got, err := os.ReadFile(filepath.Join(dir, "ours"))
+				if err != nil {
+					return err
+				}
+				if !bytes.Equal(got, want) {
+					t.Error("the kernel reads something else")
+				}
+				k, err := os.Create(filepath.Join(dir, "theirs"))
+				if err != nil {
+					return err
+				}
+				if _, err := k.Seek(3<<20, io.SeekStart); err != nil {
+					return err
+				}
+				if _, err := k.Write(theirs); err != nil {
+					return err
+				}
+				return k.Close()
+			}()
+			if out, uerr := exec.Command("umount", dir).CombinedOutput(); uerr != nil {
+				t.Fatalf("umount: %v\n%s", uerr, out)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			after := mountTest(t, daxtest.MemoryImage(t, path), vfs.MountOptions{})
+			fl = after.open("theirs").(*file)
+			compare(t, "theirs", contents(t, fl), append(make([]byte, 3<<20), theirs...))
+			if e, err := fl.Extent(0); err != nil || e.Kind != vfs.ExtentHole || e.Len != 3<<20 {
+				t.Errorf("first extent: %+v, %v", e, err)
+			}
+			after.evict(fl)
+			after.closeClean()
+		})
+	}
+}
