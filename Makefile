@@ -23,16 +23,15 @@ build:
 test: lint
 	$(GO) test $(TESTFLAGS) $(PKGS)
 
-# race: all tests again, with the race detector and the debug build's checks.
+# race: all tests again, with the race detector.
 race:
-	$(GO) test $(TESTFLAGS) -race -tags daxdebug $(PKGS)
+	$(GO) test $(TESTFLAGS) -race $(PKGS)
 
-# lint: formatting, vet in both builds, staticcheck (pinned; staticcheck.conf).
+# lint: formatting, vet, staticcheck (pinned; staticcheck.conf).
 lint:
 	@out=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
 	$(GO) vet $(PKGS)
-	$(GO) vet -tags daxdebug $(PKGS)
 	$(GO) run $(STATICCHECK) $(PKGS)
 
 check: test race
@@ -52,13 +51,12 @@ fuzz:
 bench:
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 0 $(PKGS)
 
-# soak: the tests over and over in random order, race detector and debug checks on,
-# until DURATION is over. GODAX_SOAK tells model and crash tests to run longer and
-# with new seeds.
+# soak: the tests over and over in random order, race detector on, until DURATION is
+# over.
 soak:
 	@set -e; d=$(DURATION); case $$d in *h) s=$$(( $${d%h} * 3600 ));; *m) s=$$(( $${d%m} * 60 ));; *) s=$${d%s};; esac; \
 	end=$$(( $$(date +%s) + s )); round=0; \
 	while [ $$(date +%s) -lt $$end ]; do \
 	  round=$$(( round + 1 )); echo "== round $$round, $$(( end - $$(date +%s) )) s left"; \
-	  GODAX_SOAK=$$round $(GO) test -race -tags daxdebug -shuffle on -count 1 -timeout 2h $(PKGS); \
+	  $(GO) test -race -shuffle on -count 1 -timeout 2h $(PKGS); \
 	done

@@ -52,11 +52,10 @@ type pkg struct {
 	Deps       []string
 }
 
-// list returns the packages of the module, test files left out, under the given
-// build tags.
-func list(t *testing.T, tags string) []pkg {
+// list returns the packages of the module, test files left out.
+func list(t *testing.T) []pkg {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-e", "-json", "-deps", "-tags", tags, "./...")
+	cmd := exec.Command("go", "list", "-e", "-json", "-deps", "./...")
 	cmd.Dir = filepath.Join("..", "..")
 	out, err := cmd.Output()
 	if err != nil {
@@ -160,33 +159,31 @@ func check(from, to string, reach []string) error {
 
 // TestImports checks every import between packages of the module.
 func TestImports(t *testing.T) {
-	for _, tags := range []string{"", "daxdebug"} {
-		pkgs := list(t, tags)
-		if len(pkgs) < 2 {
-			t.Fatalf("tags %q: go list found %d packages", tags, len(pkgs))
-		}
-		reach := make(map[string][]string)
-		for _, p := range pkgs {
-			from, _ := local(p.ImportPath)
-			for _, d := range p.Deps {
-				if dep, ours := local(d); ours {
-					reach[from] = append(reach[from], dep)
-				}
+	pkgs := list(t)
+	if len(pkgs) < 2 {
+		t.Fatalf("go list found %d packages", len(pkgs))
+	}
+	reach := make(map[string][]string)
+	for _, p := range pkgs {
+		from, _ := local(p.ImportPath)
+		for _, d := range p.Deps {
+			if dep, ours := local(d); ours {
+				reach[from] = append(reach[from], dep)
 			}
 		}
-		for _, p := range pkgs {
-			from, _ := local(p.ImportPath)
-			if len(p.CgoFiles) > 0 || slices.Contains(p.Imports, "C") {
-				t.Errorf("%s uses cgo", from)
+	}
+	for _, p := range pkgs {
+		from, _ := local(p.ImportPath)
+		if len(p.CgoFiles) > 0 || slices.Contains(p.Imports, "C") {
+			t.Errorf("%s uses cgo", from)
+		}
+		for _, imp := range p.Imports {
+			to, ours := local(imp)
+			if !ours {
+				continue
 			}
-			for _, imp := range p.Imports {
-				to, ours := local(imp)
-				if !ours {
-					continue
-				}
-				if err := check(from, to, reach[to]); err != nil {
-					t.Errorf("tags %q: %s imports %s: %v", tags, from, to, err)
-				}
+			if err := check(from, to, reach[to]); err != nil {
+				t.Errorf("%s imports %s: %v", from, to, err)
 			}
 		}
 	}
