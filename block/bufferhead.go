@@ -35,13 +35,14 @@ type BufferHead struct {
 // GetBlock fills bh in for the given block of a file, allocating if create is set.
 type GetBlock func(iblock uint64, bh *BufferHead, create bool) error
 
-// Populate answers r through g: it asks for the block that r.Page starts in and
-// hands the extent to [CreatePFNs]. blockSize is the file system's, which has to
+// Populate answers r through g: it asks for the block that the first page which the
+// answer can use starts in, or if that extent ends before r.Page for the one of r.Page,
+// and hands the extent to [CreatePFNs]. blockSize is the file system's, which has to
 // be PageSize or a multiple.
 func (g GetBlock) Populate(r *dax.Request, blockSize int64) error {
-	page := r.Page
-	if r.Intent != dax.IntentWrite {
-		page = r.First()
+	page := r.First()
+	if r.Intent == dax.IntentWrite { // nothing before the bytes to be written is allocated
+		page = min(max(page, uint64(r.Off)/pmem.PageSize), r.Page)
 	}
 	bh := BufferHead{}
 	for {

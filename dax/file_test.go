@@ -1,16 +1,20 @@
 package dax_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"godax/block"
 	"godax/dax"
 	"godax/pmem"
+	psim "godax/pmem/sim"
 	"godax/vm"
 	"godax/vm/sim"
 )
@@ -39,8 +43,12 @@ type file struct {
 	onePage  bool     // answer one page at a time, as ext2's holes
 	noSpace  bool
 	calls    int
-	onCall   func(r *dax.Request)
-	answered func(r *dax.Request)
+	raw      map[uint64]bool         // pages whose blocks are unwritten
+	shared   map[uint64]bool         // device pages that another file has too
+	onCall   func(r *dax.Request)    // before the extent is looked up (HP2)
+	answered func(r *dax.Request)    // the extent is known, nothing is inserted (HP3)
+	wrap     func(v vm.View) vm.View // the view that faults name
+	change   func()                  // in truncate and punch, before blocks are freed (HP15)
 }
 
 func newFile(t testing.TB, devPages int64, c dax.Config) *file {
@@ -58,7 +66,8 @@ func newFileOn(t testing.TB, dev pmem.Device, c dax.Config) *file {
 	if c.PMDOrder == 0 {
 		c.PMDOrder = pmdOrder
 	}
-	f := &file{t: t, dev: dev, blocks: map[uint64]uint64{}, free: map[uint64]bool{}}
+	f := &file{t: t, dev: dev, blocks: map[uint64]uint64{}, free: map[uint64]bool{},
+		raw: map[uint64]bool{}, shared: map[uint64]bool{}}
 	f.m = dax.NewMapping(c)
 	for p := range uint64(dev.Size() / pageSize) {
 		f.free[p] = true
@@ -96,11 +105,18 @@ func (f *file) PopulatePFNs(r *dax.Request) error {
 func (f *file) extent(r *dax.Request, page uint64, create bool) (first, n, dev uint64, mapped, fresh bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.answered != nil {
+		defer func() {
+			f.mu.Unlock()
+			f.answered(r)
+			f.mu.Lock()
+		}()
+	}
 	if create {
-		for p := r.Page; p < r.End() && int64(p)*pageSize < r.Off+r.Len; p++ {
+		for p := max(r.First(), uint64(r.Off)/pageSize); p < r.End() && int64(p)*pageSize < r.Off+r.Len; p++ {
 			isNew, err := f.allocLocked(p)
 			if err != nil {
-				if p > r.Page {
+				if p > page {
 					break
 				}
 				return 0, 0, 0, false, false, err
@@ -115,14 +131,14 @@ func (f *file) extent(r *dax.Request, page uint64, create bool) (first, n, dev u
 	}
 	for n < 4096 {
 		d, ok := f.blocks[page+n]
-		if ok != mapped || ok && d != dev+n {
+		if ok != mapped || ok && d != dev+n || !f.alikeLocked(page, page+n) {
 			break
 		}
 		n++
 	}
 	for first > r.First() {
 		d, ok := f.blocks[first-1]
-		if ok != mapped || ok && d+1 != dev {
+		if ok != mapped || ok && d+1 != dev || !f.alikeLocked(page, first-1) {
 			break
 		}
 		first, n, dev = first-1, n+1, dev-1
@@ -130,8 +146,57 @@ func (f *file) extent(r *dax.Request, page uint64, create bool) (first, n, dev u
 	return first, n, dev, mapped, fresh, nil
 }
 
+// alikeLocked reports whether two pages may be of one extent.
+func (f *file) alikeLocked(p, q uint64) bool {
+	return f.raw[p] == f.raw[q] && f.shared[f.blocks[p]] == f.shared[f.blocks[q]]
+}
+
+// prealloc gives the pages unwritten blocks, full of what must not be seen.
+func (f *file) prealloc(page, n uint64) {
+	f.t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for p := page; p < page+n; p++ {
+		if _, err := f.allocLocked(p); err != nil {
+			f.t.Fatal(err)
+		}
+		b, _ := f.dev.Bytes(int64(f.blocks[p])*pageSize, pageSize)
+		for i := range b {
+			b[i] = 0xee
+		}
+		f.raw[p] = true
+	}
+}
+
+// share makes the pages' blocks shared: the next write gets copies.
+func (f *file) share(page, n uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for p := page; p < page+n; p++ {
+		f.shared[f.blocks[p]] = true
+	}
+}
+
 func (f *file) allocLocked(page uint64) (bool, error) {
-	if _, ok := f.blocks[page]; ok {
+	if dev, ok := f.blocks[page]; ok {
+		b, err := f.dev.Bytes(int64(dev)*pageSize, pageSize)
+		switch {
+		case err != nil:
+			return false, nil // bad media: whoever asks the device finds out
+		case f.raw[page]:
+			delete(f.raw, page)
+			clear(b)
+			return true, nil
+		case f.shared[dev]:
+			delete(f.blocks, page)
+			if _, err := f.allocLocked(page); err != nil {
+				f.blocks[page] = dev
+				return false, err
+			}
+			to, _ := f.dev.Bytes(int64(f.blocks[page])*pageSize, pageSize)
+			copy(to, b)
+			return true, nil
+		}
 		return false, nil
 	}
 	if f.noSpace || len(f.free) == 0 {
@@ -166,6 +231,12 @@ func (f *file) describe(r *dax.Request) (*block.Iomap, error) {
 	im := &block.Iomap{Offset: int64(first) * pageSize, Length: int64(n) * pageSize, Addr: block.NullAddr, Type: block.IomapHole}
 	if mapped {
 		im.Type, im.Addr, im.Device = block.IomapMapped, int64(dev)*pageSize, f.dev
+		if f.is(f.raw, r.Page) {
+			im.Type = block.IomapUnwritten
+		}
+		if f.is(f.shared, dev) {
+			im.Flags |= block.IomapShared
+		}
 		if fresh {
 			im.Flags |= block.IomapNew
 		}
@@ -183,6 +254,9 @@ func (f *file) getBlock(r *dax.Request, iblock uint64, bh *block.BufferHead, cre
 	bh.State = block.BHHoleSize
 	if mapped {
 		bh.State, bh.BlockNr, bh.Device = block.BHMapped, dev+iblock-first, f.dev
+		if f.is(f.raw, iblock) {
+			bh.State = block.BHUnwritten
+		}
 		if fresh {
 			bh.State |= block.BHNew
 		}
@@ -190,8 +264,37 @@ func (f *file) getBlock(r *dax.Request, iblock uint64, bh *block.BufferHead, cre
 	return nil
 }
 
+func (f *file) is(set map[uint64]bool, p uint64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return set[p]
+}
+
 // Fault is step 1.
-func (f *file) Fault(ft *vm.Fault) error { return f.m.Fault(ft, f) }
+func (f *file) Fault(ft *vm.Fault) error {
+	f.mu.Lock()
+	wrap := f.wrap
+	f.mu.Unlock()
+	if wrap != nil {
+		ft.View = wrap(ft.View)
+	}
+	return f.m.Fault(ft, f)
+}
+
+// set changes the hooks.
+func (f *file) set(change func(*file)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
+}
+
+// device is the device page of a file page.
+func (f *file) device(page uint64) (uint64, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d, ok := f.blocks[page]
+	return d, ok
+}
 
 func (f *file) write(b []byte, off int64) (int, error) {
 	f.inode.Lock()
@@ -215,6 +318,7 @@ func (f *file) truncate(ctx context.Context, size int64) error {
 	f.inode.Lock()
 	defer f.inode.Unlock()
 	return f.m.Truncate(ctx, size, f, func() error {
+		f.runChange()
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.dropLocked(uint64(size+pageSize-1)/pageSize, dax.ToEnd)
@@ -226,6 +330,7 @@ func (f *file) punch(ctx context.Context, off, n int64) error {
 	f.inode.Lock()
 	defer f.inode.Unlock()
 	return f.m.PunchHole(ctx, off, n, f, func() error {
+		f.runChange()
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		end := uint64(off+n) / pageSize
@@ -243,19 +348,31 @@ func (f *file) zero(off, n int64) error {
 	return f.m.ZeroRange(context.Background(), off, n, f)
 }
 
+func (f *file) runChange() {
+	f.mu.Lock()
+	change := f.change
+	f.mu.Unlock()
+	if change != nil {
+		change()
+	}
+}
+
 // dropLocked frees the blocks of the pages [first, end). What is freed is filled
 // with a pattern, so that a use after it shows.
 func (f *file) dropLocked(first, end uint64) {
 	for p, d := range f.blocks {
 		if p >= first && p < end {
 			b, err := f.dev.Bytes(int64(d)*pageSize, pageSize)
-			if err == nil {
+			if err == nil && !f.shared[d] {
 				for i := range b {
 					b[i] = 0xdb
 				}
 			}
 			delete(f.blocks, p)
-			f.free[d] = true
+			delete(f.raw, p)
+			if !f.shared[d] {
+				f.free[d] = true
+			}
 		}
 	}
 }
@@ -334,4 +451,132 @@ func isErr(t *testing.T, err, want error) {
 	if !errors.Is(err, want) {
 		t.Fatalf("got error %v, want %v", err, want)
 	}
+}
+
+// gate parks the first goroutine that comes by, until it is opened.
+type gate struct {
+	at, open chan struct{}
+	once     sync.Once
+}
+
+func newGate() *gate { return &gate{at: make(chan struct{}), open: make(chan struct{})} }
+
+func (g *gate) stop() {
+	g.once.Do(func() {
+		close(g.at)
+		<-g.open
+	})
+}
+
+// start runs f and gives its error.
+func start(f func() error) chan error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	return done
+}
+
+// until waits for a condition that other goroutines bring about.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("never happened: %s", what)
+		}
+	}
+}
+
+// within gives the error of an operation that has to end now.
+func within(t testing.TB, what string, done chan error) error {
+	t.Helper()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s hangs", what)
+		return nil
+	}
+}
+
+// running fails the test if the operation is over.
+func running(t testing.TB, what string, done chan error) {
+	t.Helper()
+	select {
+	case err := <-done:
+		t.Fatalf("%s is over (%v), must wait", what, err)
+	default:
+	}
+}
+
+// hooked is a view that calls back around Install and Protect.
+type hooked struct {
+	*sim.View
+	before, after func() // around Install, with the entry lock held (HP5, HP6)
+	protect       func() // before Protect (HP11)
+}
+
+func (h *hooked) Install(t vm.Translation) error {
+	if h.before != nil {
+		h.before()
+	}
+	err := h.View.Install(t)
+	if h.after != nil {
+		h.after()
+	}
+	return err
+}
+
+func (h *hooked) Protect(page, n uint64) {
+	if h.protect != nil {
+		h.protect()
+	}
+	h.View.Protect(page, n)
+}
+
+func load(t testing.TB, v *sim.View, off int64, n int) []byte {
+	t.Helper()
+	b := bytes.Repeat([]byte{0xaa}, n)
+	if err := v.Load(context.Background(), b, off); err != nil {
+		t.Fatalf("load of %d bytes at %d: %v", n, off, err)
+	}
+	return b
+}
+
+func store(t testing.TB, v *sim.View, b []byte, off int64) {
+	t.Helper()
+	if err := v.Store(context.Background(), b, off); err != nil {
+		t.Fatalf("store of %d bytes at %d: %v", len(b), off, err)
+	}
+}
+
+func equal(t testing.TB, what string, got, want []byte) {
+	t.Helper()
+	if bytes.Equal(got, want) {
+		return
+	}
+	for i := range min(len(got), len(want)) {
+		if got[i] != want[i] {
+			t.Fatalf("%s: byte %d of %d is %#x, want %#x", what, i, len(got), got[i], want[i])
+		}
+	}
+	t.Fatalf("%s: %d bytes, want %d", what, len(got), len(want))
+}
+
+// sized makes a sparse file of n bytes.
+func (f *file) sized(n int64) *file {
+	f.t.Helper()
+	if err := f.truncate(context.Background(), n); err != nil {
+		f.t.Fatal(err)
+	}
+	return f
+}
+
+// newSimFile is a file on a simulated device.
+func newSimFile(t testing.TB, pages int64, c dax.Config) (*file, *psim.Device) {
+	t.Helper()
+	dev, err := psim.New(pages * pageSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dev.Close() })
+	return newFileOn(t, dev, c), dev
 }

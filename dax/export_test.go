@@ -1,0 +1,36 @@
+package dax
+
+// Sleepers is how many goroutines are asleep on entries.
+func Sleepers(m *Mapping) (n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, q := range m.waiters {
+		n += len(q)
+	}
+	return n
+}
+
+// RemovalWaits reports whether somebody holds the invalidate lock exclusive, or
+// waits to.
+func RemovalWaits(m *Mapping) bool {
+	if m.inval.TryRLock() {
+		m.inval.RUnlock()
+		return false
+	}
+	return true
+}
+
+// PinWaits reports whether a layout change is asleep until a pin is released.
+func PinWaits(m *Mapping) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pins.changed != nil
+}
+
+// Dirty reports whether the entry at page exists, its order, and its mark.
+func Dirty(m *Mapping, page uint64) (order uint, ok, dirty bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, order, ok = m.index.Load(page)
+	return order, ok, ok && m.index.Marked(page, markDirty)
+}
