@@ -213,7 +213,15 @@ func (n *Node) existsReadOnly(name string) error {
 // fs.ErrNotExist if target's last name is gone.
 func (n *Node) Link(name string, target *Node) error {
 	if target.dir != nil {
-		return syscall.EPERM
+		child, err := n.Lookup(name)
+		switch { // a name that exists counts first, as in Linux
+		case err == nil:
+			child.Put()
+			return fs.ErrExist
+		case isNotExist(err):
+			return syscall.EPERM
+		}
+		return err
 	}
 	if err := n.lockDir(name); err != nil {
 		return err
