@@ -136,102 +136,66 @@ func offsets() []int64 {
 	return all
 }
 
+// side is one of the things that a benchmark compares: it moves size bytes at off.
+type side struct {
+	name string
+	move func(off int64) error
+}
+
+// compare runs the sides over the same offsets.
+func compare(b *testing.B, size int64, next func() int64, sides ...side) {
+	b.Helper()
+	for _, s := range sides {
+		b.Run(s.name, func(b *testing.B) {
+			b.SetBytes(size)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := s.move(next()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// random goes through the same random pages again and again.
+func random() func() int64 {
+	offs, i := offsets(), 0
+	return func() int64 { i++; return offs[i%len(offs)] }
+}
+
+// reads are the sides of a benchmark that reads pieces of the given size.
+func (img *benchImage) reads(b *testing.B, size int64) []side {
+	b.Helper()
+	buf := make([]byte, size)
+	mem := img.mapAll(b, godax.MapShared).Bytes()
+	return []side{
+		{"copy", func(off int64) error { copy(buf, mem[off:off+size]); return nil }},
+		{"godax", func(off int64) error { _, err := img.file.ReadAt(buf, off); return err }},
+		{"tmpfs", func(off int64) error { _, err := img.plain.ReadAt(buf, off); return err }},
+	}
+}
+
 func BenchmarkRead4KRandom(b *testing.B) {
 	img := benchSetup(b)
-	offs, buf := offsets(), make([]byte, page)
-	mem := img.mapAll(b, godax.MapShared).Bytes()
-	i := 0
-	next := func() int64 { i++; return offs[i%len(offs)] }
-	b.Run("copy", func(b *testing.B) {
-		b.SetBytes(page)
-		for b.Loop() {
-			off := next()
-			copy(buf, mem[off:off+page])
-		}
-	})
-	b.Run("godax", func(b *testing.B) {
-		b.SetBytes(page)
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := img.file.ReadAt(buf, next()); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("tmpfs", func(b *testing.B) {
-		b.SetBytes(page)
-		for b.Loop() {
-			if _, err := img.plain.ReadAt(buf, next()); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+	compare(b, page, random(), img.reads(b, page)...)
 }
 
 func BenchmarkRead1MSequential(b *testing.B) {
 	img := benchSetup(b)
 	const size = 1 << 20
-	buf := make([]byte, size)
-	mem := img.mapAll(b, godax.MapShared).Bytes()
 	off := int64(0)
-	next := func() int64 { off = (off + size) % benchFile; return off }
-	b.Run("copy", func(b *testing.B) {
-		b.SetBytes(size)
-		for b.Loop() {
-			off := next()
-			copy(buf, mem[off:off+size])
-		}
-	})
-	b.Run("godax", func(b *testing.B) {
-		b.SetBytes(size)
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := img.file.ReadAt(buf, next()); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("tmpfs", func(b *testing.B) {
-		b.SetBytes(size)
-		for b.Loop() {
-			if _, err := img.plain.ReadAt(buf, next()); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+	compare(b, size, func() int64 { off = (off + size) % benchFile; return off }, img.reads(b, size)...)
 }
 
 func BenchmarkOverwrite4KRandom(b *testing.B) {
 	img := benchSetup(b)
-	offs, buf := offsets(), make([]byte, page)
-	m := img.mapAll(b, godax.MapShared|godax.MapWrite)
-	mem := m.Bytes()
-	i := 0
-	next := func() int64 { i++; return offs[i%len(offs)] }
-	b.Run("copy", func(b *testing.B) {
-		b.SetBytes(page)
-		for b.Loop() {
-			off := next()
-			copy(mem[off:off+page], buf)
-		}
-	})
-	b.Run("godax", func(b *testing.B) {
-		b.SetBytes(page)
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := img.file.WriteAt(buf, next()); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("tmpfs", func(b *testing.B) {
-		b.SetBytes(page)
-		for b.Loop() {
-			if _, err := img.plain.WriteAt(buf, next()); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+	buf := make([]byte, page)
+	mem := img.mapAll(b, godax.MapShared|godax.MapWrite).Bytes()
+	compare(b, page, random(),
+		side{"copy", func(off int64) error { copy(mem[off:off+page], buf); return nil }},
+		side{"godax", func(off int64) error { _, err := img.file.WriteAt(buf, off); return err }},
+		side{"tmpfs", func(off int64) error { _, err := img.plain.WriteAt(buf, off); return err }})
 }
 
 // BenchmarkMmap maps 1 GiB and touches every page.
