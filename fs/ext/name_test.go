@@ -190,13 +190,25 @@ func TestProcessOrphans(t *testing.T) {
 		m.held[uint64(inos[i])] = true
 		m.must(m.remove(p))
 	}
+	// A file with a name is on the list too: what it has beyond its size goes.
+	m.must(m.file("/cut"))
+	free--
+	cut, _ := baseOf(m.lookup("/cut"))
+	blocks := m.f.freeBlocks.Load()
+	for i := range uint64(20) {
+		if _, err := cut.bmap.allocate(i, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.must(cut.setSize(2 * m.f.blockSize()))
+	last, err := m.f.loadInode(inos[2])
+	m.must(err)
+	m.must(last.setDtime(cut.ino))
 	clear(m.live) // as after a crash: nobody evicts them
 	m.must(m.f.close())
 
 	broken := slices.Clone(m.bytes())
-	in, err := m.f.loadInode(inos[2])
-	m.must(err)
-	le.PutUint32(broken[in.off+extfmt.InodeDtime:], inos[0]) // a circle
+	le.PutUint32(broken[cut.off+extfmt.InodeDtime:], inos[0]) // a circle
 	b := mediumNoMount(t, broken)
 	if _, err := mount(b, vfs.MountOptions{}); !errors.Is(err, vfs.ErrCorrupt) {
 		t.Errorf("circular orphan list: got %v, want corrupt", err)
@@ -205,6 +217,9 @@ func TestProcessOrphans(t *testing.T) {
 	m.mount(vfs.MountOptions{})
 	if got := m.f.freeInodes.Load(); got != free {
 		t.Errorf("%d free inodes, want %d", got, free)
+	}
+	if got := m.f.freeBlocks.Load(); got != blocks-2 {
+		t.Errorf("%d free blocks, want %d", got, blocks-2)
 	}
 	m.close()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,7 +28,7 @@ type crasher struct {
 // crashAll runs op and checks the image of every store in it. Names that are there
 // both before and after op must have survived, names that are there neither before nor after must
 // not be there, and so for the inodes.
-func (c *crasher) crashAll(what string, op func()) {
+func (c *crasher) crashAll(what string, op func()) (stores int) {
 	t, m := c.m.t, c.m
 	t.Helper()
 	before, err := treeOf(m.f)
@@ -47,9 +48,7 @@ func (c *crasher) crashAll(what string, op func()) {
 			t.Errorf("%s, killed after store %d of %d: %v", what, i+1, len(c.images), err)
 		}
 	}
-	if len(c.images) == 0 {
-		t.Errorf("%s: no stores", what)
-	}
+	return len(c.images)
 }
 
 func (c *crasher) check(image []byte, before, after map[string]uint64) error {
@@ -121,7 +120,9 @@ func TestCrashNames(t *testing.T) {
 			m.must(m.link("/keep/f", "/keep/hard"))
 			try := func(what string, op func() error) {
 				t.Helper()
-				c.crashAll(what, func() { m.must(op()) })
+				if c.crashAll(what, func() { m.must(op()) }) == 0 {
+					t.Errorf("%s: no stores", what)
+				}
 			}
 			try("create", func() error { return m.file("/d/new") })
 			try("mkdir", func() error { return m.mkdir("/d/newdir") })
@@ -222,7 +223,9 @@ func TestCrashXattrs(t *testing.T) {
 			small, big := []byte("small"), bytes.Repeat([]byte("big."), 60)
 			try := func(what string, op func() error) {
 				t.Helper()
-				c.crashAll(what, func() { m.must(op()) })
+				if c.crashAll(what, func() { m.must(op()) }) == 0 {
+					t.Errorf("%s: no stores", what)
+				}
 			}
 			set := func(p, name string, v []byte) func() error {
 				return func() error { return x(p).SetXattr(name, v, false, false) }
@@ -275,4 +278,78 @@ func (m *medium) fsckStrict() {
 	m.t.Helper()
 	m.must(m.f.putCounts())
 	m.fsck()
+}
+
+// TestCrashRandom kills the writer after every store of random operations.
+func TestCrashRandom(t *testing.T) {
+	ops := 40
+	if raceEnabled || testing.Short() {
+		ops = 10
+	}
+	for i, f := range formats {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMedium(t, "512K", append(f.mkfs, "-N", "64")...)
+			c := &crasher{m: m}
+			rnd := rand.New(rand.NewPCG(randomSeed, uint64(i)))
+			m.must(m.mkdir("/keep"))
+			m.must(m.file("/keep/f"))
+			m.must(m.mkdir("/p0"))
+			m.must(m.mkdir("/p1"))
+			for op := range ops {
+				c.crashAll(fmt.Sprintf("operation %d", op), func() {
+					if err := m.randomOp(rnd); err != nil && errors.Is(err, vfs.ErrCorrupt) {
+						t.Errorf("operation %d: %v", op, err)
+					}
+				})
+				if t.Failed() {
+					break
+				}
+			}
+			m.close()
+		})
+	}
+}
+
+// randomSeed is the seed of TestCrashRandom.
+const randomSeed = 31
+
+// randomOp does one operation on names or attributes. It may fail.
+func (m *medium) randomOp(rnd *rand.Rand) error {
+	name := func() string {
+		p := fmt.Sprintf("/p%d/", rnd.IntN(2))
+		n := fmt.Sprintf("%s%d", []string{"f", "d"}[rnd.IntN(2)], rnd.IntN(4))
+		if rnd.IntN(3) == 0 {
+			n = strings.Repeat(n, 1+rnd.IntN(100))
+		}
+		if d, ok := m.lookup(p + "d0").(*dir); ok && rnd.IntN(3) == 0 && d.links() > 0 {
+			p += "d0/"
+		}
+		return p + n
+	}
+	a, b := name(), name()
+	switch rnd.IntN(12) {
+	case 0, 1:
+		return m.file(a)
+	case 2, 3:
+		return m.mkdir(a)
+	case 4:
+		return m.symlink(a, strings.Repeat("t", 1+rnd.IntN(120)))
+	case 5:
+		if i := m.lookup(a); i != nil {
+			return m.link(a, b)
+		}
+	case 6:
+		return m.remove(a)
+	case 7, 8, 9, 10:
+		if strings.HasPrefix(b, a+"/") || strings.HasPrefix(a, b+"/") {
+			return nil // vfs refuses the first, the second is a full directory
+		}
+		return m.rename(a, b)
+	case 11:
+		if x, ok := m.lookup(a).(vfs.Xattrs); ok {
+			return x.SetXattr("user.x", make([]byte, rnd.IntN(400)), false, false)
+		}
+	}
+	return nil
 }
