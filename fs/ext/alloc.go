@@ -149,6 +149,8 @@ func (in *inode) chunkGoal(start uint64) uint64 {
 }
 
 // dropWindow gives the inode's window back.
+//
+// Locks: in.mu exclusive.
 func (in *inode) dropWindow() {
 	w := in.window
 	if w == nil {

@@ -125,8 +125,8 @@ func (fl *file) Truncate(ctx context.Context, size int64) error {
 
 // cut frees the blocks behind size, and zeroes the rest of the last one.
 func (fl *file) cut(size int64) error {
-	fl.dropWindow()
 	fl.mu.Lock()
+	fl.dropWindow()
 	err := fl.bmap.free(fl.blocksFor(size), fl.fs.mapBlocks())
 	fl.mu.Unlock()
 	if err != nil {
@@ -226,6 +226,12 @@ func (fl *file) Extent(off int64) (vfs.Extent, error) {
 		return vfs.Extent{}, syscall.ENXIO
 	}
 	x, err := fl.blocks(uint64(off/bs), fl.blocksFor(size)-uint64(off/bs), false)
+	if err == nil && x.pblk == 0 && bs != pmem.PageSize && !fl.fs.readOnly {
+		// A cached page may hold stores to a hole that has no blocks until it is written back.
+		if _, err = fl.Mapping().Writeback(context.Background(), off, int64(x.n)*bs); err == nil {
+			x, err = fl.blocks(uint64(off/bs), x.n, false)
+		}
+	}
 	if err != nil {
 		return vfs.Extent{}, err
 	}

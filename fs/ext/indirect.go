@@ -153,7 +153,7 @@ func (m *indirect) lookup(lblk, max uint64) (run, error) {
 // how many did. An empty run becomes what the first pointer is.
 func (r *run) extend(ptrs []byte, max uint64) (n int) {
 	for ; n < len(ptrs)/4 && r.n < max; n++ {
-		p := uint64(load32(ptrs[4*n:]))
+		p := uint64(le.Uint32(ptrs[4*n:]))
 		switch {
 		case r.n == 0:
 			r.pblk = p

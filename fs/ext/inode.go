@@ -310,7 +310,9 @@ func (in *inode) Evict(context.Context) error {
 	if in.fs.readOnly {
 		return nil
 	}
+	in.mu.Lock()
 	in.dropWindow()
+	in.mu.Unlock()
 	if in.links() != 0 {
 		return nil
 	}

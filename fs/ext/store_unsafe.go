@@ -2,6 +2,7 @@ package ext
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"sync/atomic"
 	"unsafe"
 )
@@ -21,11 +22,15 @@ func word(b []byte) *uint32 {
 	return (*uint32)(p)
 }
 
+// swap says that the machine stores numbers the other way round.
+var swap = binary.NativeEndian.Uint16([]byte{1, 0}) != 1
+
 // native converts between a little-endian number and the word that holds it.
 func native(v uint32) uint32 {
-	var b [4]byte
-	binary.LittleEndian.PutUint32(b[:], v)
-	return binary.NativeEndian.Uint32(b[:])
+	if swap {
+		return bits.ReverseBytes32(v)
+	}
+	return v
 }
 
 func load32(b []byte) uint32 {
