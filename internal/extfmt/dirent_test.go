@@ -104,6 +104,12 @@ func FuzzDirBlock(f *testing.F) {
 	f.Add(chain(64, "a", "b", "c"), true)
 	f.Add(make([]byte, 1024), true)
 	f.Add([]byte{1, 0, 0, 0, 12, 0, 255, 1}, true)
+	for _, b := range imageBlocks(f, "ext2-1k.img.gz", 1024, 8, isFirstDirBlock) {
+		f.Add(b, true)
+	}
+	for _, b := range imageBlocks(f, "ext2-rev0.img.gz", 1024, 8, isFirstDirBlock) {
+		f.Add(b, false)
+	}
 	f.Fuzz(func(t *testing.T, block []byte, fileType bool) {
 		format := DirFormat{FileType: fileType, Inodes: 1 << 20}
 		records := 0

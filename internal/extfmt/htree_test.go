@@ -105,6 +105,11 @@ func FuzzHtree(f *testing.F) {
 	f.Add(htreeBlock(false, 0), "", uint8(HashTEA))
 	f.Add(make([]byte, 40), strings.Repeat("y", 255), uint8(HashLegacy))
 	f.Add([]byte{}, "x", uint8(5))
+	for _, b := range imageBlocks(f, "ext3-clean.img.gz", 1024, 40, isFirstDirBlock) {
+		if root, err := ParseHtreeRoot(b); err == nil {
+			f.Add(b, "file", root.HashVersion)
+		}
+	}
 	f.Fuzz(func(t *testing.T, block []byte, name string, version uint8) {
 		if root, err := ParseHtreeRoot(block); err == nil && root.Levels >= maxHtreeLevels {
 			t.Errorf("levels %d accepted", root.Levels)

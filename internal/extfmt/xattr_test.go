@@ -159,6 +159,9 @@ func FuzzXattr(f *testing.F) {
 	f.Add(bytes.Clone(b[:200]))
 	f.Add([]byte{0, 0, 2, 0xEA, 1, 0, 0, 0, 1, 0, 0, 0})
 	f.Add([]byte{1, 0, 0, 0, 1, 0, 6, 0, 4, 0, 4, 0, 32, 0, 4, 0})
+	for _, b := range imageBlocks(f, "ext2-xattr.img.gz", 1024, 8, isXattrBlock) {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > 4096 {
 			return
