@@ -24,8 +24,18 @@ func (f *FS) at(op, name string, follow vfs.Follow, do func(*vfs.Node) error) er
 
 // in runs do on the directory that holds the last component of name, for an operation
 // that makes, removes or moves that name. A link there is not followed. EBUSY for the root,
-// EINVAL for "." and "..".
+// EINVAL for "." and "..", ENOTDIR for a slash behind what is no directory.
 func (f *FS) in(name string, do func(p vfs.Place) error) error {
+	return f.inDir(name, func(p vfs.Place) error {
+		if p.Slash && p.Node != nil && !p.Node.IsDir() {
+			return syscall.ENOTDIR
+		}
+		return do(p)
+	})
+}
+
+// inDir is in without a look at trailing slashes.
+func (f *FS) inDir(name string, do func(p vfs.Place) error) error {
 	p, err := f.m.Walk(name, vfs.NoFollow)
 	if err != nil {
 		return err
@@ -36,8 +46,6 @@ func (f *FS) in(name string, do func(p vfs.Place) error) error {
 		return syscall.EBUSY
 	case p.Dir == nil:
 		return syscall.EINVAL
-	case p.Slash && p.Node != nil && !p.Node.IsDir():
-		return syscall.ENOTDIR
 	}
 	return do(p)
 }
@@ -152,12 +160,12 @@ func (f *FS) Link(oldname, newname string) error {
 // a file, a directory over an empty directory. Two names of one file stay as they
 // are.
 func (f *FS) Rename(oldname, newname string) error {
-	err := f.in(oldname, func(from vfs.Place) error {
-		if from.Node == nil {
-			return fs.ErrNotExist
-		}
-		return f.in(newname, func(to vfs.Place) error {
-			if to.Slash && !from.Node.IsDir() {
+	err := f.inDir(oldname, func(from vfs.Place) error {
+		return f.inDir(newname, func(to vfs.Place) error {
+			switch { // errors in the order of Linux
+			case from.Node == nil:
+				return fs.ErrNotExist
+			case (from.Slash || to.Slash) && !from.Node.IsDir():
 				return syscall.ENOTDIR
 			}
 			return from.Dir.Rename(from.Name, to.Dir, to.Name, 0)

@@ -69,7 +69,7 @@ func (f *FS) tryOpen(name string, flag int, perm fs.FileMode) (*vfs.Handle, erro
 	switch {
 	case n == nil && !create:
 		return nil, fs.ErrNotExist
-	case n == nil && (p.Slash || flag&syscall.O_DIRECTORY != 0):
+	case create && p.Slash, n == nil && flag&syscall.O_DIRECTORY != 0:
 		return nil, syscall.EISDIR
 	case n == nil:
 		n, err = p.Dir.Create(p.Name, vfs.NewInode{Mode: perm & permBits, UID: f.uid, GID: f.gid})
