@@ -17,7 +17,6 @@ type deviceInfo struct {
 	Path     string `json:"path"`
 	Size     int64  `json:"size"`
 	PageSize int64  `json:"page_size"`
-	ReadOnly bool   `json:"read_only"`
 	Volatile bool   `json:"volatile"`
 	Flush    string `json:"flush"`
 	MapSync  bool   `json:"map_sync"`
@@ -29,7 +28,6 @@ type fsInfo struct {
 	Driver   string            `json:"driver"`
 	Label    string            `json:"label"`
 	UUID     string            `json:"uuid"`
-	ReadOnly bool              `json:"read_only"`
 	Why      string            `json:"read_only_because,omitempty"`
 	Features []string          `json:"features"`
 	Mappable string            `json:"mappable"`
@@ -87,12 +85,12 @@ func describe(fsys *godax.FS) (deviceInfo, fsInfo) {
 	in := fsys.Info()
 	dev := deviceInfo{
 		Kind: string(in.Device.Kind), Path: printable(in.Device.Path), Size: in.Device.DeviceSize,
-		PageSize: in.Device.PageSize, ReadOnly: in.Device.ReadOnly, Volatile: in.Device.Volatile,
+		PageSize: in.Device.PageSize, Volatile: in.Device.Volatile,
 		Flush: in.Device.Flush, MapSync: in.Device.MapSync, Tracking: vm.WriteTracking(),
 	}
 	f := fsInfo{
 		Type: in.FS.Type, Driver: in.Driver, Label: printable(in.FS.Label), UUID: in.FS.UUID,
-		ReadOnly: in.FS.ReadOnly, Why: in.FS.Why, Features: append([]string{}, in.FS.Features...),
+		Why: in.FS.Why, Features: append([]string{}, in.FS.Features...),
 		Mappable: in.FS.Mappable, Details: make(map[string]string), details: in.FS.Details,
 		Usage: usageInfo{in.Usage.BlockSize, in.Usage.Blocks, in.Usage.Free, in.Usage.Avail, in.Usage.Files, in.Usage.FilesFree},
 	}
@@ -107,11 +105,7 @@ func (a *app) printInfo(dev deviceInfo, f fsInfo) {
 	line := func(key, format string, args ...any) {
 		fmt.Fprintf(a.out, "%16s: %s\n", key, fmt.Sprintf(format, args...))
 	}
-	access := "read-write"
-	if dev.ReadOnly {
-		access = "read-only" // info itself never opens for writing
-	}
-	line("device", "%s, %s in pages of %s, opened %s", dev.Kind, formatSize(dev.Size), formatSize(dev.PageSize), access)
+	line("device", "%s, %s in pages of %s", dev.Kind, formatSize(dev.Size), formatSize(dev.PageSize))
 	durable := "flush with " + dev.Flush
 	if dev.Volatile {
 		durable = "none, the memory is volatile; flush: " + dev.Flush

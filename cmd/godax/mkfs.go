@@ -54,9 +54,9 @@ func newMkfsExt2(a *app) *cobra.Command {
 large files can be mapped with 2 MiB pages. Only blocks of 4096 bytes can be mapped
 directly; files in smaller ones are mapped through cached pages.
 
-IMAGE is made if it does not exist. An existing file keeps its size unless --size is
-given, and is refused without --force if there is anything but zeros where file systems
-have their superblocks.`,
+IMAGE is made if it does not exist. An existing file keeps its size unless it is empty
+or --size is given, and is refused without --force if there is anything but zeros where
+file systems have their superblocks.`,
 		Example: `  godax mkfs ext2 disk.img
   godax mkfs ext2 --size 1G --label data --inode-ratio 64K disk.img`,
 		Args: cobra.ExactArgs(1),
@@ -102,6 +102,9 @@ func (a *app) mkfs(image string, size int64, o mkfsOptions) (err error) {
 	case err != nil:
 		return err
 	default:
+		if size < 0 && fi.Mode().IsRegular() && fi.Size() == 0 {
+			size = defaultSize
+		}
 		if !o.force {
 			if err := checkEmpty(image, fi); err != nil {
 				return err

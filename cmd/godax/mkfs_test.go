@@ -72,6 +72,13 @@ func TestMkfsRefuses(t *testing.T) {
 	}
 	fsck(t, "img")
 
+	if err := os.WriteFile("empty", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "mkfs", "ext2", "empty")
+	if fi, err := os.Stat("empty"); err != nil || fi.Size() != defaultSize {
+		t.Errorf("an empty file did not get the default size: %v, %v", fi, err)
+	}
 	if err := os.WriteFile("zeros", make([]byte, 8<<20), 0o644); err != nil {
 		t.Fatal(err)
 	}
