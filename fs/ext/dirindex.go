@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"io/fs"
 	"sync"
+	"syscall"
 
 	"godax/internal/extfmt"
 )
@@ -121,10 +122,10 @@ func (x *nameIndex) remove(name []byte, pos int64) {
 	x.removeLocked(name, pos)
 }
 
-// find returns the record of a name; fs.ErrNotExist.
+// find returns the record of a name: fs.ErrNotExist, ENAMETOOLONG.
 func (d *dir) find(name string) (record, error) {
 	if len(name) > extfmt.MaxName {
-		return record{}, fs.ErrNotExist
+		return record{}, syscall.ENAMETOOLONG
 	}
 	d.names.mu.RLock()
 	r, ok, err := d.searchKnown(name)

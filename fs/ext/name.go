@@ -17,8 +17,6 @@ func (d *dir) mayAdd(name string) error {
 		return syscall.EROFS
 	case name == "" || name == "." || name == "..":
 		return fmt.Errorf("ext: name %q: %w", name, syscall.EINVAL)
-	case len(name) > extfmt.MaxName:
-		return syscall.ENAMETOOLONG
 	case d.links() == 0:
 		return fmt.Errorf("ext: directory was removed: %w", fs.ErrNotExist)
 	}
