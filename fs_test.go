@@ -172,7 +172,7 @@ func TestWalk(t *testing.T) {
 		links := map[string]string{
 			"loop1": "loop2", "loop2": "loop1", "self": "self/x", "dangling": "nowhere", "dirlink": "a/b",
 			"up": "../../../../hello", "a/b/c/dots": "../../../hello", "slashlink": "a/b/", "fileslash": "hello/",
-			"rootlink": "/", "dotlink": ".", "a/absdots": "/../../a/../hello", "l0": "hello",
+			"rootlink": "/", "dotlink": ".", "a/absdots": "/../../a/../hello", "l0": "hello", "a/b/c/deep": "/hello",
 		}
 		for name, target := range links {
 			must(t, f.Symlink(target, name))
@@ -246,7 +246,7 @@ func TestWalk(t *testing.T) {
 				t.Errorf("Lstat(%q): error is %#v", tt.path, err)
 			}
 		}
-		for _, path := range []string{"up", "a/b/c/dots", "a/absdots", "l39"} {
+		for _, path := range []string{"up", "a/b/c/deep", "a/b/c/dots", "a/absdots", "l39"} {
 			b, err := f.ReadFile(path)
 			if err != nil || string(b) != "hello, world\n" {
 				t.Errorf("ReadFile(%q) = %q, %v", path, b, err)

@@ -128,7 +128,9 @@ func TestOneNode(t *testing.T) {
 func TestGetDuringEvict(t *testing.T) {
 	evicting, goOn := make(chan struct{}), make(chan struct{})
 	var armed atomic.Bool
+	var loads atomic.Int64
 	m, _ := newMount(t, vfs.Config{Idle: -1}, func(f *memfs.FS) {
+		f.OnInode = func(uint64) { loads.Add(1) }
 		f.OnEvict = func(uint64, uint32) {
 			if armed.CompareAndSwap(true, false) {
 				close(evicting)
@@ -146,7 +148,7 @@ func TestGetDuringEvict(t *testing.T) {
 	for range 1000 { // the second can do nothing but wait
 		select {
 		case err := <-second:
-			t.Fatalf("an inode on its way out was handed out: %v", err)
+			t.Errorf("an inode on its way out was handed out: %v", err)
 		default:
 			must(t, touch(m, "/"))
 		}
@@ -154,6 +156,9 @@ func TestGetDuringEvict(t *testing.T) {
 	close(goOn)
 	must(t, <-first)
 	must(t, <-second)
+	if got := loads.Load(); got != 3 { // the root, and the file for each of the two
+		t.Errorf("%d inodes were read, want 3", got)
+	}
 }
 
 func TestLoadFails(t *testing.T) {
@@ -170,7 +175,10 @@ func TestLoadFails(t *testing.T) {
 // TestNoTree checks that directories that form no tree are refused, and end every walk.
 func TestNoTree(t *testing.T) {
 	var mem *memfs.FS
-	m, _ := newMount(t, vfs.Config{}, func(f *memfs.FS) { mem = f })
+	m, _ := newMount(t, vfs.Config{}, func(f *memfs.FS) {
+		mem = f
+		f.SetParent(1, 2) // of the root
+	})
 	a := create(t, m, "a", fs.ModeDir)
 	b := create(t, m, "a/b", fs.ModeDir)
 	create(t, m, "c", fs.ModeDir)
@@ -197,6 +205,12 @@ func TestNoTree(t *testing.T) {
 	}
 	must(t, touch(m, "a/b"))
 	must(t, touch(m, "c"))
+	up, err := m.Resolve("a/../..", vfs.FollowAll)
+	must(t, err)
+	defer up.Put()
+	if up != root {
+		t.Errorf("above the root is inode %d", up.Ino())
+	}
 }
 
 func TestCloseWaits(t *testing.T) {

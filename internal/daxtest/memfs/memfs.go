@@ -92,6 +92,9 @@ func (f *FS) Plant(dir uint64, name string, ino uint64) {
 	f.records[dir].add(name, ino)
 }
 
+// SetParent makes a directory's ".." name another inode; as Plant.
+func (f *FS) SetParent(dir, parent uint64) { f.records[dir].parent = parent }
+
 func (f *FS) newRecord(ino, parent uint64, n vfs.NewInode) *record {
 	now := f.now()
 	return &record{
