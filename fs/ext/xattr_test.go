@@ -194,6 +194,12 @@ func TestXattrModel(t *testing.T) {
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Fatalf("%d: %s", i, diff)
 				}
+				in, _ := baseOf(m.lookup(p))
+				l, err := in.readXattrs()
+				m.must(err)
+				if n := len(l.inode) + len(l.block); n != len(want) {
+					t.Fatalf("%d: %d attributes stored for %d: one is in two places", i, n, len(want))
+				}
 				if i%300 == 0 {
 					m.fsckStrict()
 				}
@@ -229,6 +235,50 @@ func TestXattrFull(t *testing.T) {
 	}
 	for _, b := range taken {
 		m.must(m.f.freeRun("test", b, 1))
+	}
+	m.close()
+}
+
+// TestXattrMoves: an attribute goes to the inode when the block is full, and back when it
+// gets too long for the inode; it never is in both.
+func TestXattrMoves(t *testing.T) {
+	m := newMedium(t, "1M", "-t", "ext2", "-b", "1024", "-I", "256")
+	m.must(m.file("/f"))
+	in, _ := baseOf(m.lookup("/f"))
+	set := func(name string, n int) {
+		t.Helper()
+		m.must(in.SetXattr(name, make([]byte, n), false, false))
+	}
+	where := func(wantInode, wantBlock string) {
+		t.Helper()
+		l, err := in.readXattrs()
+		m.must(err)
+		names := func(list []extfmt.Xattr) (s string) {
+			for i := range list {
+				s += list[i].Name
+			}
+			return s
+		}
+		if i, b := names(l.inode), names(l.block); i != wantInode || b != wantBlock {
+			t.Errorf("inode has %q, block %q; want %q and %q", i, b, wantInode, wantBlock)
+		}
+	}
+	set("user.i", 60)
+	set("user.s", 4)
+	set("user.f", 944) // to the last byte
+	where("i", "fs")
+	m.must(in.RemoveXattr("user.i"))
+	set("user.s", 40)
+	where("s", "f")
+	m.must(in.RemoveXattr("user.f"))
+	where("s", "")
+	set("user.s", 200)
+	where("", "s")
+	set("user.s", 4) // it fits both and stays
+	where("", "s")
+	m.must(in.RemoveXattr("user.s"))
+	if a := in.Attr(); a.Blocks != 0 || in.fileACL() != 0 {
+		t.Errorf("%d sectors, block %d are left", a.Blocks, in.fileACL())
 	}
 	m.close()
 }
