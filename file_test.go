@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"godax"
 	"godax/internal/daxtest/memfs"
@@ -335,25 +336,20 @@ func TestPinAndTruncate(t *testing.T) {
 		if !errors.As(err, &open) || open.Open[0] != "x: 1 pin" {
 			t.Errorf("close while pinned: %v", err)
 		}
-		done := make(chan error)
-		started := make(chan struct{})
-		go func() {
-			close(started)
-			done <- file.Truncate(0)
-		}()
-		<-started
-		for range 100 { // nothing but the pin keeps Truncate: give it chances to be wrong
+		synctest.Test(t, func(t *testing.T) {
+			done := make(chan error, 1)
+			go func() { done <- file.Truncate(0) }()
+			synctest.Wait()
 			select {
 			case err := <-done:
-				t.Fatalf("truncate did not wait: %v", err)
+				t.Errorf("truncate did not wait: %v", err)
 			default:
-				must(t, second(f.Stat("/")))
+				pin.Slices()[0][1] = 9 // still the file's
 			}
-		}
-		pin.Slices()[0][1] = 9 // still the file's
-		pin.Release()
-		pin.Release()
-		must(t, <-done)
+			pin.Release()
+			pin.Release()
+			must(t, <-done)
+		})
 		if _, err := file.Pin(0, 1, false); !errors.Is(err, godax.ErrBeyondEnd) {
 			t.Errorf("pin past the end: %v", err)
 		}

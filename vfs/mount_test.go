@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"godax/internal/daxtest/memfs"
 	"godax/pmem"
@@ -126,39 +127,37 @@ func TestOneNode(t *testing.T) {
 
 // TestGetDuringEvict gets an inode whose eviction is going on.
 func TestGetDuringEvict(t *testing.T) {
-	evicting, goOn := make(chan struct{}), make(chan struct{})
-	var armed atomic.Bool
-	var loads atomic.Int64
-	m, _ := newMount(t, vfs.Config{Idle: -1}, func(f *memfs.FS) {
-		f.OnInode = func(uint64) { loads.Add(1) }
-		f.OnEvict = func(uint64, uint32) {
-			if armed.CompareAndSwap(true, false) {
-				close(evicting)
-				<-goOn
+	synctest.Test(t, func(t *testing.T) {
+		goOn := make(chan struct{})
+		armed, loads := false, 0
+		m, _ := newMount(t, vfs.Config{Idle: -1}, func(f *memfs.FS) {
+			f.OnInode = func(uint64) { loads++ }
+			f.OnEvict = func(uint64, uint32) {
+				if armed {
+					armed = false
+					<-goOn
+				}
 			}
-		}
-	})
-	create(t, m, "x", 0)
-	armed.Store(true)
-	first := make(chan error, 1)
-	go func() { first <- touch(m, "x") }()
-	<-evicting
-	second := make(chan error, 1)
-	go func() { second <- touch(m, "x") }()
-	for range 1000 { // the second can do nothing but wait
+		})
+		create(t, m, "x", 0)
+		armed = true
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() { first <- touch(m, "x") }()
+		synctest.Wait()
+		go func() { second <- touch(m, "x") }()
+		synctest.Wait()
 		select {
 		case err := <-second:
 			t.Errorf("an inode on its way out was handed out: %v", err)
 		default:
-			must(t, touch(m, "/"))
 		}
-	}
-	close(goOn)
-	must(t, <-first)
-	must(t, <-second)
-	if got := loads.Load(); got != 3 { // the root, and the file for each of the two
-		t.Errorf("%d inodes were read, want 3", got)
-	}
+		close(goOn)
+		must(t, <-first)
+		must(t, <-second)
+		if loads != 3 { // the root, and the file for each of the two
+			t.Errorf("%d inodes were read, want 3", loads)
+		}
+	})
 }
 
 func TestLoadFails(t *testing.T) {
@@ -224,25 +223,21 @@ func TestCloseWaits(t *testing.T) {
 	if err := m.Close(done); !errors.As(err, &open) || open.Open[0] != "inode 2" {
 		t.Fatalf("close with an inode in use: %v", err)
 	}
-	closed := make(chan error)
-	go func() { closed <- m.Close(ctx) }()
-	for { // until Close has begun
-		root, err := m.Root()
-		if err != nil {
-			break
+	synctest.Test(t, func(t *testing.T) {
+		closed := make(chan error, 1)
+		go func() { closed <- m.Close(ctx) }()
+		synctest.Wait()
+		if _, err := n.Open(ctx, os.O_RDONLY, "x"); !errors.Is(err, fs.ErrClosed) {
+			t.Errorf("open while closing: %v", err)
 		}
-		root.Put()
-	}
-	if _, err := n.Open(ctx, os.O_RDONLY, "x"); !errors.Is(err, fs.ErrClosed) {
-		t.Errorf("open while closing: %v", err)
-	}
-	select {
-	case err := <-closed:
-		t.Fatalf("close did not wait: %v", err)
-	default:
-	}
-	n.Put()
-	must(t, <-closed)
+		select {
+		case err := <-closed:
+			t.Errorf("close did not wait: %v", err)
+		default:
+		}
+		n.Put()
+		must(t, <-closed)
+	})
 }
 
 // TestErrorOnce has three open files, one failed writeback by a fourth party, and each
