@@ -67,4 +67,6 @@ func TestImageSeeds(t *testing.T) {
 }
 
 // isXattrBlock matches an attribute block.
-func isXattrBlock(b []byte) bool { return le.Uint32(b) == XattrMagic && le.Uint32(b[XattrOffBlocks:]) == 1 }
+func isXattrBlock(b []byte) bool {
+	return le.Uint32(b) == XattrMagic && le.Uint32(b[XattrOffBlocks:]) == 1
+}
