@@ -139,7 +139,7 @@ func OpenDevice(dev pmem.Device, o Options) (_ *FS, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.m, err = vfs.NewMount(fsys, vfs.Config{}); err != nil {
+	if f.m, err = vfs.NewMount(fsys, vfs.Config{Now: o.Now}); err != nil {
 		return nil, errors.Join(err, fsys.Close(context.Background()))
 	}
 	return f, nil

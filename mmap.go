@@ -37,6 +37,9 @@ const (
 // Mapping is a window of a file in this process's memory: the page frames of the file
 // themselves, not a copy.
 //
+// Stores through it change the file's modification time when they are found: in Sync and
+// Close.
+//
 // It is filled when it is made. Whatever takes pages away or brings new ones (truncate,
 // punch, a write to a hole, another mapping) changes it before that call returns.
 type Mapping struct {
@@ -231,6 +234,4 @@ func (m *Mapping) Close() error {
 }
 
 // unmap takes the view off the file, which notes what was written, and frees it.
-func (m *Mapping) unmap() error {
-	return errors.Join(m.file.Mapping().Detach(m.view), m.view.Close())
-}
+func (m *Mapping) unmap() error { return errors.Join(m.f.h.Detach(m.view), m.view.Close()) }

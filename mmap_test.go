@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"time"
 
 	"godax"
 	"godax/pmem/sim"
@@ -57,7 +58,7 @@ func TestMmapShared(t *testing.T) {
 		if !errors.As(err, &open) || open.Open[0] != "x: 1 mapping" || !errors.Is(err, syscall.EBUSY) {
 			t.Errorf("close while mapped: %v", err)
 		}
-		if err := f.Close(); !errors.As(err, &open) {
+		if err := f.Close(); !errors.As(err, &open) || open.Open[0] != "x: 1 mapping" {
 			t.Errorf("close of the file system while mapped: %v", err)
 		}
 		must(t, m.Do(func([]byte) error {
@@ -73,6 +74,43 @@ func TestMmapShared(t *testing.T) {
 		if err := m.Do(func([]byte) error { return nil }); !errors.Is(err, fs.ErrClosed) {
 			t.Errorf("Do after close: %v", err)
 		}
+		must(t, file.Close())
+	})
+}
+
+func TestMmapTimes(t *testing.T) {
+	each(t, func(t *testing.T, f *godax.FS) {
+		file := newFile(t, f, "x", 2)
+		old := time.Unix(1000, 0)
+		check := func(when string, changed bool) {
+			t.Helper()
+			fi, err := file.Stat()
+			must(t, err)
+			if got := !fi.ModTime().Equal(old); got != changed {
+				t.Errorf("%s: mtime %v", when, fi.ModTime())
+			}
+			must(t, f.Chtimes("x", old, old))
+		}
+		m, err := file.Mmap(0, 2*page, godax.MapRead|godax.MapWrite|godax.MapShared)
+		must(t, err)
+		must(t, m.Sync())
+		must(t, f.Chtimes("x", old, old))
+		must(t, m.Sync())
+		if how := vm.WriteTracking(); how == "userfaultfd" {
+			check("sync of nothing", false)
+		} else {
+			t.Log("every sync counts as a store:", how)
+			must(t, f.Chtimes("x", old, old))
+		}
+		m.Bytes()[0]++
+		must(t, m.Sync())
+		check("sync", true)
+		m.Bytes()[0]++
+		must(t, file.Sync())
+		check("sync of the file", true)
+		m.Bytes()[page]++
+		must(t, m.Close())
+		check("close", true)
 		must(t, file.Close())
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"godax/dax"
+	"godax/vm"
 )
 
 // Use is a kind of long-lived use that keeps an open file from being closed.
@@ -318,12 +319,24 @@ func (h *Handle) SyncRange(ctx context.Context, off, n int64) (st dax.WritebackS
 	}
 	err = h.syncWith(func() error {
 		var err error
-		if st, err = h.file.Mapping().Writeback(ctx, off, n); err != nil || h.n.m.readOnly {
+		if st, err = h.n.writeback(ctx, off, n); err != nil || h.n.m.readOnly {
 			return err
 		}
 		return h.n.m.fs.Sync(ctx)
 	})
 	return st, err
+}
+
+// Detach takes a view off the file. If it turns out to have stored to the file, that
+// changes the file's times.
+func (h *Handle) Detach(v vm.View) error {
+	collected := &h.file.Mapping().Stats().Collected
+	before := collected.Load()
+	err := h.file.Mapping().Detach(v)
+	if v.Flags().SharedWrite() && collected.Load() != before {
+		err = cmp.Or(err, h.n.stored())
+	}
+	return err
 }
 
 // syncWith runs one form of sync and reports each error once.

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Config tunes a [Mount]. The zero value is usable.
@@ -16,6 +18,10 @@ type Config struct {
 	// Idle is how many inodes without a user stay in memory, so that the next user finds
 	// them with their index; 0 means 1024, negative none.
 	Idle int
+
+	// Now is the clock for the modification time of files that mappings stored to; nil is
+	// time.Now.
+	Now func() time.Time
 }
 
 // idleDefault is Config.Idle if that is 0.
@@ -43,9 +49,10 @@ const idleDefault = 1024
 // deny: a step into a directory whose ".." names another one is refused (step).
 type Mount struct {
 	fs       FileSystem
-	readOnly bool // immutable, as the next two
+	readOnly bool // immutable, as those up to now
 	nameMax  int  // bytes; 0 is unlimited
 	root     *Node
+	now      func() time.Time
 
 	rename sync.Mutex
 
@@ -89,11 +96,15 @@ func NewMount(fsys FileSystem, c Config) (*Mount, error) {
 		readOnly: fsys.Describe().ReadOnly,
 		nameMax:  fsys.Statfs().NameMax,
 		idleMax:  c.Idle,
+		now:      c.Now,
 		nodes:    make(map[uint64]*Node),
 		handles:  make(map[*Handle]struct{}),
 	}
 	if c.Idle == 0 {
 		m.idleMax = idleDefault
+	}
+	if m.now == nil {
+		m.now = time.Now
 	}
 	m.idle.init()
 	root, err := m.get(fsys.Root())
@@ -175,8 +186,9 @@ func (m *Mount) Close(ctx context.Context) error {
 		return fs.ErrClosed
 	}
 	if len(m.handles) > 0 {
-		defer m.mu.Unlock()
-		return m.openErrorLocked()
+		open := slices.Collect(maps.Keys(m.handles))
+		m.mu.Unlock()
+		return openHandles(open)
 	}
 	m.closing = true
 	if m.refs > 1 {
@@ -191,7 +203,7 @@ func (m *Mount) Close(ctx context.Context) error {
 			if m.refs > 1 {
 				defer m.mu.Unlock()
 				m.closing, m.drained = false, nil
-				return m.openErrorLocked()
+				return m.openInodesLocked()
 			}
 		}
 		m.drained = nil
@@ -215,17 +227,24 @@ func (m *Mount) Close(ctx context.Context) error {
 	return errors.Join(lost, m.fs.Close(ctx))
 }
 
-// openErrorLocked lists the open files, or the referenced inodes if there are none.
-func (m *Mount) openErrorLocked() error {
+// openHandles lists open files with their uses.
+func openHandles(open []*Handle) error {
 	e := &OpenError{}
-	for h := range m.handles {
-		e.Open = append(e.Open, h.name)
+	for _, h := range open {
+		h.mu.Lock()
+		e.Open = append(e.Open, h.describeLocked())
+		h.mu.Unlock()
 	}
-	if len(e.Open) == 0 {
-		for _, n := range m.nodes {
-			if n.refs > 0 && n != m.root {
-				e.Open = append(e.Open, fmt.Sprintf("inode %d", n.ino))
-			}
+	slices.Sort(e.Open)
+	return e
+}
+
+// openInodesLocked lists the inodes that are referred to.
+func (m *Mount) openInodesLocked() error {
+	e := &OpenError{}
+	for _, n := range m.nodes {
+		if n.refs > 0 && n != m.root {
+			e.Open = append(e.Open, fmt.Sprintf("inode %d", n.ino))
 		}
 	}
 	slices.Sort(e.Open)

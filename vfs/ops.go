@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"math"
 	"slices"
 	"strings"
 	"syscall"
+
+	"godax/dax"
 )
 
 func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
@@ -107,7 +110,31 @@ func (n *Node) sync(ctx context.Context, dataOnly bool) error {
 	if n.file == nil {
 		return n.m.fs.Sync(ctx)
 	}
+	if views, _ := n.file.Mapping().Busy(); views > 0 {
+		if _, err := n.writeback(ctx, 0, math.MaxInt64); err != nil {
+			return err
+		}
+	}
 	return n.file.Sync(ctx, dataOnly)
+}
+
+// writeback writes the n bytes at off back, without metadata. If views turn out to
+// have stored to the file, that changes its times. No lock is held.
+func (n *Node) writeback(ctx context.Context, off, length int64) (dax.WritebackStats, error) {
+	st, err := n.file.Mapping().Writeback(ctx, off, length)
+	if err == nil && st.Collected > 0 {
+		err = n.stored()
+	}
+	return st, err
+}
+
+// stored notes that views have stored to the file.
+func (n *Node) stored() error {
+	if n.m.readOnly {
+		return nil
+	}
+	now := n.m.now()
+	return n.SetAttr(SetAttr{Mtime: &now})
 }
 
 // Xattr returns the value of an extended attribute; ENODATA, ENOTSUP.
