@@ -7,9 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -320,6 +318,9 @@ func TestPinAndTruncate(t *testing.T) {
 		file, err := f.Create("x")
 		must(t, err)
 		must(t, second(file.WriteAt(bytes.Repeat([]byte{1}, 4*page), 0)))
+		m, err := file.Mmap(0, 4*page, godax.MapRead|godax.MapWrite|godax.MapShared)
+		must(t, err)
+		m.Bytes()[0] = 2
 		pin, err := file.Pin(page, 2*page, true)
 		must(t, err)
 		n := 0
@@ -333,7 +334,7 @@ func TestPinAndTruncate(t *testing.T) {
 		must(t, pin.Sync())
 		err = file.Close()
 		var open *godax.OpenError
-		if !errors.As(err, &open) || open.Open[0] != "x: 1 pin" {
+		if !errors.As(err, &open) || open.Open[0] != "x: 1 mapping, 1 pin" {
 			t.Errorf("close while pinned: %v", err)
 		}
 		synctest.Test(t, func(t *testing.T) {
@@ -345,11 +346,14 @@ func TestPinAndTruncate(t *testing.T) {
 				t.Errorf("truncate did not wait: %v", err)
 			default:
 				pin.Slices()[0][1] = 9 // still the file's
+				m.Bytes()[1] = 2
+				must(t, pin.Sync())
 			}
 			pin.Release()
 			pin.Release()
 			must(t, <-done)
 		})
+		must(t, m.Close())
 		if _, err := file.Pin(0, 1, false); !errors.Is(err, godax.ErrBeyondEnd) {
 			t.Errorf("pin past the end: %v", err)
 		}
@@ -386,108 +390,6 @@ func TestNoAllocations(t *testing.T) {
 			}
 		}); n != 0 {
 			t.Errorf("WriteAt allocates %v times", n)
-		}
-	})
-}
-
-// TestParallel makes, moves, links, removes, opens and reads the same few names from many
-// goroutines, and then counts what is left.
-func TestParallel(t *testing.T) {
-	each(t, func(t *testing.T, f *godax.FS) {
-		before, free := inodes(f), f.Statfs().Free
-		const dirs, names, workers, rounds = 3, 4, 8, 400
-		for d := range dirs {
-			must(t, f.MkdirAll(fmt.Sprintf("d%d/sub", d), 0o755))
-		}
-		var wg sync.WaitGroup
-		for w := range workers {
-			wg.Go(func() {
-				r := uint32(w + 1)
-				pick := func(n uint32) uint32 { r ^= r << 13; r ^= r >> 17; r ^= r << 5; return r % n }
-				name := func() string { return fmt.Sprintf("d%d/n%d", pick(dirs), pick(names)) }
-				for range rounds {
-					var err error
-					switch pick(8) {
-					case 0, 1:
-						err = f.WriteFile(name(), []byte("0123456789"), 0o644)
-					case 2:
-						err = f.Rename(name(), name())
-					case 3:
-						err = f.Remove(name())
-					case 4:
-						err = f.Link(name(), name())
-					case 5: // moves directories about, into each other now and then
-						err = f.Rename(fmt.Sprintf("d%d/sub", pick(dirs)), fmt.Sprintf("d%d/sub", pick(dirs)))
-					case 6:
-						var b []byte
-						b, err = f.ReadFile(name())
-						if err == nil && !strings.HasPrefix("0123456789", string(b)) { // cut between two reads
-							t.Errorf("read %q", b)
-						}
-					case 7:
-						_, err = f.ReadDir(fmt.Sprintf("d%d", pick(dirs)))
-					}
-					if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
-						t.Error(err)
-					}
-				}
-			})
-		}
-		wg.Wait()
-		for d := range dirs {
-			must(t, f.RemoveAll(fmt.Sprintf("d%d", d)))
-		}
-		if got := inodes(f); got != before {
-			t.Errorf("%d inodes left, want %d", got, before)
-		}
-		if got := f.Statfs().Free; got != free {
-			t.Errorf("%d pages free, want %d", got, free)
-		}
-	})
-}
-
-// TestParallelMoves moves directories below each other from many goroutines, with all
-// parents different; no circle may come of it, and no deadlock.
-func TestParallelMoves(t *testing.T) {
-	each(t, func(t *testing.T, f *godax.FS) {
-		const n, workers, rounds = 4, 6, 300
-		home := func(i uint32) string { return fmt.Sprintf("p%d/d%d", i, i) }
-		for i := range uint32(n) {
-			must(t, f.MkdirAll(home(i), 0o755))
-		}
-		var wg sync.WaitGroup
-		for w := range workers {
-			wg.Go(func() {
-				r := uint32(w + 77)
-				pick := func(n uint32) uint32 { r ^= r << 13; r ^= r >> 17; r ^= r << 5; return r % n }
-				for range rounds {
-					i, j := pick(n), pick(n)
-					below := fmt.Sprintf("%s/d%d", home(j), i)
-					var err error
-					if pick(2) == 0 {
-						err = f.Rename(home(i), below)
-					} else {
-						err = f.Rename(below, home(i))
-					}
-					switch {
-					case err == nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EINVAL),
-						errors.Is(err, syscall.ENOTEMPTY):
-					default:
-						t.Error(err)
-					}
-				}
-			})
-		}
-		wg.Wait()
-		seen := 0
-		must(t, fs.WalkDir(f.IOFS(), ".", func(name string, _ fs.DirEntry, err error) error {
-			if strings.HasPrefix(path.Base(name), "d") {
-				seen++
-			}
-			return err
-		}))
-		if seen != n {
-			t.Errorf("%d directories reached of %d", seen, n)
 		}
 	})
 }

@@ -25,7 +25,8 @@ type Pin struct {
 // to point to. Unlike a Mapping a pin works on every device.
 //
 // Do not truncate or punch what you have pinned from the same goroutine: it waits for
-// itself.
+// itself. And while another goroutine's truncate waits for the pin, all other calls
+// on the file but Pin.Sync wait for that truncate: use the slices, Release, and only then go on.
 func (f *File) Pin(off int64, n int, write bool) (*Pin, error) {
 	p, err := f.pin(off, n, write)
 	if err != nil {

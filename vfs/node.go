@@ -144,7 +144,11 @@ func (m *Mount) get(ino uint64) (*Node, error) {
 		if n == nil {
 			n = m.newNodeLocked(ino)
 			m.mu.Unlock()
-			return n, m.load(n)
+			inode, err := m.fs.Inode(ino)
+			if err = m.loaded(n, inode, err); err != nil {
+				return nil, err
+			}
+			return n, nil
 		}
 		if n.state == evicting {
 			m.mu.Unlock()
@@ -170,13 +174,7 @@ func (m *Mount) newNodeLocked(ino uint64) *Node {
 	return n
 }
 
-// load reads the inode of a new Node and lets the others at it.
-func (m *Mount) load(n *Node) error {
-	inode, err := m.fs.Inode(n.ino)
-	return m.loaded(n, inode, err)
-}
-
-// loaded ends the state loading.
+// loaded ends the state loading of a new Node, and lets the others at it.
 func (m *Mount) loaded(n *Node, inode Inode, err error) error {
 	if err == nil {
 		n.fill(inode)

@@ -128,13 +128,16 @@ func (n *Node) writeback(ctx context.Context, off, length int64) (dax.WritebackS
 	return st, err
 }
 
-// stored notes that views have stored to the file.
+// stored notes that views have stored to the file. It does not wait for the inode
+// lock: who has it may be a truncate that waits for a pin of our caller, and is about
+// to change the times itself.
 func (n *Node) stored() error {
-	if n.m.readOnly {
+	if n.m.readOnly || !n.mu.TryLock() {
 		return nil
 	}
+	defer n.mu.Unlock()
 	now := n.m.now()
-	return n.SetAttr(SetAttr{Mtime: &now})
+	return n.inode.SetAttr(SetAttr{Mtime: &now})
 }
 
 // Xattr returns the value of an extended attribute; ENODATA, ENOTSUP.
