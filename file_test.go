@@ -339,20 +339,21 @@ func TestPinAndTruncate(t *testing.T) {
 		}
 		synctest.Test(t, func(t *testing.T) {
 			done := make(chan error, 1)
-			go func() { done <- file.Truncate(0) }()
+			go func() { done <- file.Truncate(2 * page) }()
 			synctest.Wait()
 			select {
 			case err := <-done:
 				t.Errorf("truncate did not wait: %v", err)
 			default:
 				pin.Slices()[0][1] = 9 // still the file's
-				m.Bytes()[1] = 2
+				m.Bytes()[page+1] = 2
 				must(t, pin.Sync())
 			}
 			pin.Release()
 			pin.Release()
 			must(t, <-done)
 		})
+		must(t, file.Truncate(0))
 		must(t, m.Close())
 		if _, err := file.Pin(0, 1, false); !errors.Is(err, godax.ErrBeyondEnd) {
 			t.Errorf("pin past the end: %v", err)
