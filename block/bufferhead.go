@@ -40,10 +40,7 @@ type GetBlock func(iblock uint64, bh *BufferHead, create bool) error
 // and hands the extent to [CreatePFNs]. blockSize is the file system's, which has to
 // be PageSize or a multiple.
 func (g GetBlock) Populate(r *dax.Request, blockSize int64) error {
-	page := r.First()
-	if r.Intent == dax.IntentWrite { // nothing before the bytes to be written is allocated
-		page = min(max(page, uint64(r.Off)/pmem.PageSize), r.Page)
-	}
+	page := r.From()
 	bh := BufferHead{}
 	for {
 		if err := g.ask(r, &bh, page, blockSize); err != nil {

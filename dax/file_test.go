@@ -113,13 +113,15 @@ func (f *file) extent(r *dax.Request, page uint64, create bool) (first, n, dev u
 		}()
 	}
 	if create {
-		for p := max(r.First(), uint64(r.Off)/pageSize); p < r.End() && int64(p)*pageSize < r.Off+r.Len; p++ {
+		isNew, err := f.allocLocked(r.Page)
+		if err != nil {
+			return 0, 0, 0, false, false, err
+		}
+		fresh = isNew
+		for p := r.From(); p < r.End() && int64(p)*pageSize < r.Off+r.Len; p++ {
 			isNew, err := f.allocLocked(p)
 			if err != nil {
-				if p > page {
-					break
-				}
-				return 0, 0, 0, false, false, err
+				break
 			}
 			fresh = fresh || isNew
 		}
@@ -580,3 +582,9 @@ func newSimFile(t testing.TB, pages int64, c dax.Config) (*file, *psim.Device) {
 	t.Cleanup(func() { dev.Close() })
 	return newFileOn(t, dev, c), dev
 }
+
+func psimFlushFault(off int64) psim.Fault {
+	return psim.Fault{Op: psim.OpFlush, Off: off, N: 1, Err: syscall.EIO}
+}
+
+func psimBarrierFault() psim.Fault { return psim.Fault{Op: psim.OpBarrier, Err: syscall.EIO} }

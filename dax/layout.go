@@ -3,6 +3,7 @@ package dax
 import (
 	"context"
 	"fmt"
+	"math"
 	"syscall"
 
 	"godax/pmem"
@@ -103,7 +104,7 @@ func (m *Mapping) remove(page, n uint64) {
 	}
 }
 
-// Truncate sets the file's size (5.8). change stores the size on the medium and,
+// Truncate sets the file's size (5.8), MaxInt64-PageSize at most. change stores the size on the medium and,
 // if the file gets shorter, frees the storage past it: it runs while nothing
 // refers to that. If it fails when growing, the size stays.
 //
@@ -115,6 +116,9 @@ func (m *Mapping) remove(page, n uint64) {
 func (m *Mapping) Truncate(ctx context.Context, size int64, p Populator, change func() error) error {
 	if size < 0 {
 		return fmt.Errorf("dax: truncate to %d: %w", size, syscall.EINVAL)
+	}
+	if size > math.MaxInt64-pmem.PageSize {
+		return fmt.Errorf("dax: truncate to %d: %w", size, syscall.EFBIG)
 	}
 	if m.cfg.ReadOnly {
 		return syscall.EROFS

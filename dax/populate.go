@@ -86,5 +86,14 @@ type Request struct {
 // Page.
 func (r *Request) First() uint64 { return base(r.Page, r.Order) }
 
+// From is the page to begin with in order to fill the slot: First, but not before
+// the bytes that are to be written. It is at most Page.
+func (r *Request) From() uint64 {
+	if r.Intent == IntentWrite {
+		return min(max(r.First(), pageOf(r.Off)), r.Page)
+	}
+	return r.First()
+}
+
 // End is the page after the last one that an answer is asked for.
 func (r *Request) End() uint64 { return r.Page + r.N }
