@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -458,16 +459,16 @@ func isErr(t *testing.T, err, want error) {
 // gate parks the first goroutine that comes by, until it is opened.
 type gate struct {
 	at, open chan struct{}
-	once     sync.Once
+	used     atomic.Bool
 }
 
 func newGate() *gate { return &gate{at: make(chan struct{}), open: make(chan struct{})} }
 
 func (g *gate) stop() {
-	g.once.Do(func() {
+	if g.used.CompareAndSwap(false, true) {
 		close(g.at)
 		<-g.open
-	})
+	}
 }
 
 // start runs f and gives its error.

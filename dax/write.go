@@ -62,6 +62,9 @@ func (m *Mapping) WriteAt(ctx context.Context, b []byte, off int64, p Populator)
 // dropPastEnd removes the entries of pages that a write was given and did not get
 // to (I15). The file system frees their storage.
 func (m *Mapping) dropPastEnd() {
+	if _, _, _, ok := m.index.Next(m.pageEnd(), ToEnd); !ok {
+		return // mostly; faults under way need not be waited for
+	}
 	m.inval.Lock()
 	defer m.inval.Unlock()
 	m.remove(m.pageEnd(), ToEnd)
