@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"godax/pmem"
 	"godax/vm"
 )
 
@@ -33,6 +34,7 @@ func (m *Mapping) CheckInvariants(quiescent bool) error {
 // checkIndexLocked verifies the entries by themselves.
 func (m *Mapping) checkIndexLocked(quiescent bool, bad func(string, ...any)) {
 	var sum, count, next uint64
+	frames := make(map[pmem.PFN]uint64) // page by frame
 	for {
 		first, order, val, ok := m.index.Next(next, ToEnd)
 		if !ok {
@@ -54,6 +56,12 @@ func (m *Mapping) checkIndexLocked(quiescent bool, bad func(string, ...any)) {
 		}
 		if w.all(wWrite|wShared) || w.is(wWrite) && m.cfg.ReadOnly {
 			bad("P5: page %d: entry %#x allows stores", first, val)
+		}
+		for i := uint64(0); w.is(wMapped) && !w.is(wShared) && i < pages(order); i++ {
+			if other, ok := frames[w.at(i).pfn()]; ok {
+				bad("P14: pages %d and %d have the same frame %#x, not said to be shared", other, first+i, uint64(w.at(i).pfn()))
+			}
+			frames[w.at(i).pfn()] = first + i
 		}
 		if quiescent && w.is(wLocked) {
 			bad("I6: page %d: locked by nobody", first)

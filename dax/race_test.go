@@ -542,7 +542,7 @@ func TestSG11_SG12_NoWaitAndInterrupt(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.check()
-	isErr(t, f.m.Fault(&vm.Fault{View: w, Page: 0, NoWait: true}, dax.PopulateFunc(func(r *dax.Request) error {
+	isErr(t, f.m.Fault(&vm.Fault{View: w, Page: 0, Access: vm.Store, NoWait: true}, dax.PopulateFunc(func(r *dax.Request) error {
 		if !r.NoWait {
 			t.Error("the file system is not told")
 		}
