@@ -1,0 +1,5 @@
+//go:build race
+
+package dax_test
+
+const raceEnabled = true
