@@ -52,7 +52,7 @@ func (f *FS) inDir(name string, do func(p vfs.Place) error) error {
 
 // create makes an inode at name; a trailing slash is allowed for a directory.
 func (f *FS) create(name string, ni vfs.NewInode) error {
-	err := f.in(name, func(p vfs.Place) error {
+	err := f.inDir(name, func(p vfs.Place) error {
 		if p.Slash && p.Node == nil && !ni.Mode.IsDir() {
 			return fs.ErrNotExist
 		}
@@ -146,7 +146,7 @@ func (f *FS) Link(oldname, newname string) error {
 	n, err := f.m.Resolve(oldname, vfs.FollowSlash)
 	if err == nil {
 		defer n.Put()
-		err = f.in(newname, func(p vfs.Place) error {
+		err = f.inDir(newname, func(p vfs.Place) error {
 			if p.Slash && p.Node == nil {
 				return fs.ErrNotExist
 			}
