@@ -152,6 +152,9 @@ func TestSG7_Poison(t *testing.T) {
 		w := f.mapView(newSpace(), 0, 8, sharedRO)
 		equal(t, "the page after it", load(t, w, 2*pageSize, pageSize), data[2*pageSize:3*pageSize])
 		isBus(t, "load through another view", w.Load(ctx, make([]byte, 1), pageSize), pmem.ErrPoisoned)
+		if l, ok := w.Lookup(1); ok {
+			t.Errorf("a bad page is mapped: %+v", l)
+		}
 		p := f.mapView(newSpace(), 0, 8, private)
 		isBus(t, "private store", p.Store(ctx, []byte{1}, pageSize), pmem.ErrPoisoned)
 		_, err := f.m.Pin(ctx, pageSize, 5, false, f)

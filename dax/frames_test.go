@@ -201,8 +201,11 @@ func TestCachedMappedAndPinnedStay(t *testing.T) {
 	load(t, v, 0, 1)
 	pfn := translation(t, v, 0).PFN
 	c.readAll(t)
-	if l := translation(t, v, 0); l.PFN != pfn {
-		t.Error("a mapped page moved")
+	if e, ok := first(c.m.Entries(ctx, 0, 1, c)); !ok || e.PFN != pfn {
+		t.Errorf("the page has frame %#x, mapped is %#x", uint64(e.PFN), uint64(pfn))
+	}
+	if err := c.m.CheckInvariants(true); err != nil {
+		t.Error(err)
 	}
 	store(t, v, []byte{0x11}, 3)
 	if st, err := c.m.Writeback(ctx, 0, pageSize); err != nil || st.Pages != 1 || c.disk[3] != 0x11 {

@@ -214,8 +214,10 @@ func TestSA10_WakeHandedOn(t *testing.T) {
 			m.asleep(t, 1)
 			go try(nil, second)
 			m.asleep(t, 2)
-			go cancel()
-			m.ungrab(s)
+			m.mu.Lock()
+			cancel() // before the wake, which then comes too late to be used
+			m.ungrabLocked(s)
+			m.mu.Unlock()
 			<-first
 			select {
 			case err := <-second:
