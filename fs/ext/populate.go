@@ -21,13 +21,10 @@ func (fl *file) PopulatePFNs(r *dax.Request) error {
 	if fl.fs.useBH {
 		return block.GetBlock(fl.getBlock).Populate(r, pmem.PageSize)
 	}
-	page := r.Page
-	if r.Intent != dax.IntentWrite {
-		page = r.First() // a huge slot is filled from its first page on
-	}
-	im, err := fl.iomap(page, r.End()-page, r.Intent == dax.IntentWrite)
+	create := r.Intent == dax.IntentWrite
+	im, err := fl.iomap(r.From(), r.End()-r.From(), create)
 	if err == nil && im.Offset+im.Length <= int64(r.Page)*pmem.PageSize {
-		im, err = fl.iomap(r.Page, r.N, false)
+		im, err = fl.iomap(r.Page, r.N, create) // the slot's first page lies in another extent
 	}
 	if err != nil {
 		return err
