@@ -33,22 +33,6 @@ func nextBit(b []byte, from, to uint32, set bool) uint32 {
 	return to
 }
 
-// countBits returns how many of the bits [from, to) are set.
-func countBits(b []byte, from, to uint32) (n uint32) {
-	for from < to {
-		if from%64 == 0 && to-from >= 64 {
-			n += uint32(bits.OnesCount64(binary.LittleEndian.Uint64(b[from/8:])))
-			from += 64
-			continue
-		}
-		if testBit(b, from) {
-			n++
-		}
-		from++
-	}
-	return n
-}
-
 // putBits sets or clears the bits [from, from+n) of a bitmap at off on the medium.
 // The caller holds the group's lock.
 func (st *store) putBits(off int64, from, n uint32, set bool) error {

@@ -151,7 +151,7 @@ func (m *model) doHandle(o op, got outcome) outcome {
 	case opOpen:
 		return fails(m.open(o))
 	case opMunmap, opLoad, opStore, opMsync:
-		return m.doView(o)
+		return m.doView(o, got)
 	case opUnpin, opPinLoad, opPinStore:
 		return m.doPin(o)
 	}
@@ -301,9 +301,16 @@ func (m *model) seek(n *node, o op, got outcome) outcome {
 	return got
 }
 
-func (m *model) doView(o op) outcome {
+// doView executes what goes through a view. A hole that came into a writable view
+// after it was made, for which there is no storage, cannot be accessed: EFAULT.
+func (m *model) doView(o op, got outcome) outcome {
 	v := m.views[o.Slot2]
 	n := v.h.n
+	page := (v.off + o.Off + got.n) &^ (pageSize - 1)
+	noRoom := got.err == "EFAULT" && v.write && got.n < o.N && n.isZero(page, page+pageSize)
+	if noRoom {
+		o.N = got.n
+	}
 	switch o.Kind {
 	case opMunmap:
 		m.unuse(v)
@@ -314,6 +321,9 @@ func (m *model) doView(o op) outcome {
 		}
 		b := make([]byte, o.N)
 		n.read(b, v.off+o.Off)
+		if noRoom {
+			return outcome{err: got.err, n: o.N, data: string(b)}
+		}
 		return outcome{n: o.N, data: string(b)}
 	case opStore:
 		n.fuzzy = true
@@ -322,6 +332,9 @@ func (m *model) doView(o op) outcome {
 		ok := max(min(o.N, pageUp(n.size)-at), 0)
 		// What lies past the end of the file is lost.
 		n.write(b[:max(min(o.N, n.size-at), 0)], at)
+		if noRoom {
+			return outcome{err: got.err, n: o.N}
+		}
 		if ok < o.N {
 			return outcome{n: ok, err: errBeyond}
 		}

@@ -152,7 +152,7 @@ type outcome struct {
 func (o outcome) String() string {
 	s := fmt.Sprintf("err %q, n %d", o.err, o.n)
 	if o.data != "" {
-		s += fmt.Sprintf(", data %d bytes %.80q", len(o.data), o.data)
+		s += fmt.Sprintf(", data %d bytes %q", len(o.data), o.data[:min(len(o.data), 60)])
 	}
 	if o.st != nil {
 		s += fmt.Sprintf(", %+v", *o.st)
