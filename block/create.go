@@ -89,7 +89,7 @@ func insertMapped(r *dax.Request, e Extent, first, end uint64) error {
 		if err != nil {
 			return err
 		}
-		n := min(run.Pages, end-page)
+		n := min(run.Pages(), end-page)
 		if n == 0 {
 			return fmt.Errorf("block: device page %d: empty answer: %w", devicePage(e, page), syscall.EIO)
 		}

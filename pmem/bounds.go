@@ -30,14 +30,14 @@ func CheckBytes(size, off, n int64) error {
 // match. It is for tests and debug builds.
 func CheckRun(dev Device, page, n uint64, run Run) error {
 	switch {
-	case run.Pages == 0:
+	case run.Pages() == 0:
 		return fmt.Errorf("pmem: empty answer for %d pages at page %d", n, page)
-	case run.Pages > n:
-		return fmt.Errorf("pmem: answer of %d pages for %d pages at page %d", run.Pages, n, page)
+	case run.Pages() > n:
+		return fmt.Errorf("pmem: answer of %d pages for %d pages at page %d", run.Pages(), n, page)
 	case run.PFN != MakePFN(dev.ID(), page):
 		return fmt.Errorf("pmem: frame %#x for page %d of device number %d", uint64(run.PFN), page, dev.ID())
-	case uint64(len(run.Bytes)) != run.Pages*PageSize:
-		return fmt.Errorf("pmem: %d bytes for %d pages at page %d", len(run.Bytes), run.Pages, page)
+	case len(run.Bytes)%PageSize != 0:
+		return fmt.Errorf("pmem: %d bytes for whole pages at page %d", len(run.Bytes), page)
 	case cap(run.Bytes) != len(run.Bytes):
 		return fmt.Errorf("pmem: capacity %d of %d bytes at page %d", cap(run.Bytes), len(run.Bytes), page)
 	}

@@ -126,18 +126,18 @@ func testRuns(t *testing.T, d pmem.Device) {
 		if err := pmem.CheckRun(d, page, pages-page, run); err != nil {
 			t.Fatal(err)
 		}
-		for i := range run.Pages {
+		for i := range run.Pages() {
 			frames = append(frames, run.PFN+pmem.PFN(i))
 		}
-		page += run.Pages
+		page += run.Pages()
 	}
 	for page, want := range frames {
 		run, err := d.DirectAccess(uint64(page), 1, pmem.Normal)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if run.PFN != want || run.Pages != 1 {
-			t.Fatalf("page %d alone is frame %#x, %d pages, want %#x, 1", page, uint64(run.PFN), run.Pages, uint64(want))
+		if run.PFN != want || run.Pages() != 1 {
+			t.Fatalf("page %d alone is frame %#x, %d pages, want %#x, 1", page, uint64(run.PFN), run.Pages(), uint64(want))
 		}
 	}
 }

@@ -78,7 +78,7 @@ func (d *mapped) DirectAccess(page, n uint64, _ Mode) (Run, error) {
 		return Run{}, d.refuse(CheckPages(d.pages, page, n))
 	}
 	from, to := page*PageSize, (page+n)*PageSize
-	return Run{PFN: MakePFN(d.id, page), Pages: n, Bytes: d.mem[from:to:to]}, nil
+	return Run{PFN: MakePFN(d.id, page), Bytes: d.mem[from:to:to]}, nil
 }
 
 // Bytes implements [Device].

@@ -183,8 +183,8 @@ func TestSizes(t *testing.T) {
 			t.Errorf("size %d: the partial page has a frame", size)
 		}
 		if pages > 0 {
-			if run, err := d.DirectAccess(0, pages, pmem.Normal); err != nil || run.Pages != pages {
-				t.Errorf("size %d: %d pages, error %v, want %d", size, run.Pages, err, pages)
+			if run, err := d.DirectAccess(0, pages, pmem.Normal); err != nil || run.Pages() != pages {
+				t.Errorf("size %d: %d pages, error %v, want %d", size, run.Pages(), err, pages)
 			}
 		}
 	}

@@ -64,12 +64,16 @@ const (
 	RecoveryWrite
 )
 
-// Run is the answer of a direct access: consecutive frames and their bytes.
+// Run is the answer of a direct access: consecutive frames and their bytes. It is
+// four words, so that it travels in registers: with a fifth it would go through
+// memory, where a copy of the bytes before it has its stores still to finish.
 type Run struct {
 	PFN   PFN
-	Pages uint64 // at least 1
-	Bytes []byte // Pages*PageSize bytes, cap equal to len
+	Bytes []byte // whole pages, at least one; cap equal to len
 }
+
+// Pages is the number of frames, at least 1.
+func (r Run) Pages() uint64 { return uint64(len(r.Bytes)) / PageSize }
 
 // Device is memory that can be accessed directly. Its methods may be called by
 // any number of goroutines.

@@ -58,10 +58,10 @@ func (i *Inode) Attr() vfs.Attr {
 
 // PopulatePFNs says which frames hold the pages of the file from r.Page on.
 func (i *Inode) PopulatePFNs(r *dax.Request) error {
-	if r.Page >= i.slot.Pages {
+	if r.Page >= i.slot.Pages() {
 		return syscall.EFBIG
 	}
-	return r.Insert(r.Page, i.slot.PFN+pmem.PFN(r.Page), min(r.N, i.slot.Pages-r.Page), dax.Writable)
+	return r.Insert(r.Page, i.slot.PFN+pmem.PFN(r.Page), min(r.N, i.slot.Pages()-r.Page), dax.Writable)
 }
 
 func (i *Inode) Lookup(name string) (uint64, error) {

@@ -162,7 +162,7 @@ func (d *Device) DirectAccess(page, n uint64, mode pmem.Mode) (pmem.Run, error) 
 		n = min(n, d.maxRun)
 	}
 	from, to := page*pmem.PageSize, (page+n)*pmem.PageSize
-	return pmem.Run{PFN: pmem.MakePFN(d.id, page), Pages: n, Bytes: d.mem[from:to:to]}, nil
+	return pmem.Run{PFN: pmem.MakePFN(d.id, page), Bytes: d.mem[from:to:to]}, nil
 }
 
 // Bytes implements [pmem.Device].

@@ -79,8 +79,8 @@ func TestMaxRun(t *testing.T) {
 			if err := pmem.CheckRun(d, page, pages-page, run); err != nil {
 				t.Fatal(err)
 			}
-			got = append(got, run.Pages)
-			page += run.Pages
+			got = append(got, run.Pages())
+			page += run.Pages()
 		}
 		if len(got) != len(c.want) {
 			t.Errorf("at most %d: runs %v, want %v", c.max, got, c.want)
@@ -115,8 +115,8 @@ func TestPoison(t *testing.T) {
 			t.Errorf("Bytes of %d pages at page %d = %v, want %v", n, page, err, want)
 		}
 		run, err := d.DirectAccess(page, n, pmem.RecoveryWrite)
-		if err != nil || run.Pages != n {
-			t.Errorf("DirectAccess(%d, %d) for recovery = %d pages, %v", page, n, run.Pages, err)
+		if err != nil || run.Pages() != n {
+			t.Errorf("DirectAccess(%d, %d) for recovery = %d pages, %v", page, n, run.Pages(), err)
 		}
 	}
 	check(0, 3, nil)
