@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"syscall"
 
 	"godax/pmem"
@@ -100,15 +101,32 @@ func (m *Mapping) writePiece(b []byte, off int64) (int, error) {
 	inPage := off % pmem.PageSize
 	pfn := w.at(page - first).pfn()
 	run, err := frameBytes(pfn, pagesUp(inPage+n), pmem.Normal)
-	recovery := false
+	if err != nil {
+		return m.writeBad(b[:n], off, pfn, err)
+	}
+	done := copy(run.Bytes[inPage:], b[:n])
+	m.markDirty(page)
+	return done, nil
+}
+
+// writeBad is writePiece where the run that begins with frame pfn failed with err. If
+// it is for bad media, what lies in the first page is written all the same, or, if that
+// is the bad one, overwritten whole or not at all (5.2 step 7).
+func (m *Mapping) writeBad(b []byte, off int64, pfn pmem.PFN, err error) (int, error) {
+	page, inPage := pageOf(off), off%pmem.PageSize
+	b = b[:min(int64(len(b)), pmem.PageSize-inPage)]
+	var run pmem.Run
 	if errors.Is(err, pmem.ErrPoisoned) {
-		n = min(n, pmem.PageSize-inPage)
-		run, recovery, err = recoverFrame(pfn, n == pmem.PageSize)
+		run, err = frameBytes(pfn, 1, pmem.Normal)
+	}
+	recovery := errors.Is(err, pmem.ErrPoisoned) && len(b) == pmem.PageSize
+	if recovery {
+		run, err = frameBytes(pfn, 1, pmem.RecoveryWrite)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("dax: write at %d: %w", off, err)
 	}
-	done := copy(run.Bytes[inPage:], b[:n])
+	done := copy(run.Bytes[inPage:], b)
 	if recovery {
 		if err := clearPoison(pfn); err != nil {
 			return 0, fmt.Errorf("dax: write at %d: %w", off, err)
@@ -117,17 +135,6 @@ func (m *Mapping) writePiece(b []byte, off int64) (int, error) {
 	}
 	m.markDirty(page)
 	return done, nil
-}
-
-// recoverFrame returns the bytes of one frame for a write to a run with bad media.
-// The bad page itself can only be overwritten whole, in recovery mode (5.2 step 7).
-func recoverFrame(pfn pmem.PFN, whole bool) (run pmem.Run, recovery bool, err error) {
-	run, err = frameBytes(pfn, 1, pmem.Normal)
-	if !whole || !errors.Is(err, pmem.ErrPoisoned) {
-		return run, false, err
-	}
-	run, err = frameBytes(pfn, 1, pmem.RecoveryWrite)
-	return run, true, err
 }
 
 // clearPoison declares a frame good that was overwritten whole.
@@ -144,6 +151,9 @@ func clearPoison(pfn pmem.PFN) error {
 // after the copy: a writeback that cleaned the entry before did not flush these
 // bytes, and one that is about to clear the mark is waited for.
 func (m *Mapping) markDirty(page uint64) {
+	if m.staysDirty(page) {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for {
@@ -159,6 +169,18 @@ func (m *Mapping) markDirty(page uint64) {
 			return
 		}
 	}
+}
+
+// staysDirty reports, without a lock, whether the entry of a page that was just
+// stored to is DIRTY and will be flushed after those stores. The fence makes them
+// visible before the entry is looked at; a writeback that locks an entry seen unlocked
+// flushes later than that. So the lock bit is looked at first and the mark after it:
+// the other way round the mark could be one that such a writeback has since cleared.
+func (m *Mapping) staysDirty(page uint64) bool {
+	var fence atomic.Int32
+	fence.Add(1)
+	val, _, dirty, _ := m.index.LoadMarked(page, markDirty)
+	return dirty && !word(val).is(wLocked)
 }
 
 // fillForWrite makes the index allow stores at off, the next n of which follow.

@@ -83,6 +83,44 @@ func (a *Array) Load(index uint64) (value uint64, order uint, ok bool) {
 	return unpack(l.words[index%leafSlots].Load())
 }
 
+// LoadMarked is Load that also reports whether the entry has the mark. The mark is read after the entry. Needs no
+// lock, does not allocate.
+func (a *Array) LoadMarked(index uint64, m Mark) (value uint64, order uint, marked, ok bool) {
+	m.check()
+	n := a.root.Load()
+	if n == nil || index > n.last() {
+		return 0, 0, false, false
+	}
+	level := n.level
+	for ; level > 1; level-- {
+		kid := n.kid(slotOf(level, index)).Load()
+		if kid == nil {
+			break
+		}
+		n = kid
+	}
+	maps, slot := &n.bitmaps, slotOf(level, index)
+	var word uint64
+	if l := n.leafAt(level, slot); l != nil {
+		maps, slot, level = &l.bitmaps, slotOf(0, index), 0
+		word = l.words[slot].Load()
+	} else {
+		word = n.word(slot).Load()
+	}
+	if value, order, ok = unpack(word); !ok {
+		return 0, 0, false, false
+	}
+	return value, order, maps.has(uint(m), slot&^(slotsOf(level, order)-1)), true
+}
+
+// leafAt is the leaf in a slot of a node of the level; nil if there is none.
+func (n *node) leafAt(level uint8, slot uint) *leaf {
+	if level != 1 {
+		return nil
+	}
+	return n.leaf(slot).Load()
+}
+
 // Len returns the number of entries.
 func (a *Array) Len() uint64 { return a.entries.Load() }
 

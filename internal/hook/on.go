@@ -1,0 +1,41 @@
+//go:build daxdebug || race
+
+package hook
+
+import "sync/atomic"
+
+// Enabled reports whether the hooks are compiled in.
+const Enabled = true
+
+var current atomic.Pointer[Hooks]
+
+// Set makes h the hooks of the process, nil none, and returns what was set before.
+func Set(h *Hooks) *Hooks { return current.Swap(h) }
+
+// At says that the goroutine is at a point.
+func At(p Point, obj any, page uint64) {
+	if h := current.Load(); h != nil && h.At != nil {
+		h.At(p, obj, page)
+	}
+}
+
+// Acquire says that the goroutine has taken a lock.
+func Acquire(r Rank, obj any, page uint64, try bool) {
+	if h := current.Load(); h != nil && h.Acquire != nil {
+		h.Acquire(r, obj, page, try)
+	}
+}
+
+// Release says that the goroutine gives a lock back.
+func Release(r Rank, obj any, page uint64) {
+	if h := current.Load(); h != nil && h.Release != nil {
+		h.Release(r, obj, page)
+	}
+}
+
+// Block says that the goroutine is about to sleep on the channels.
+func Block(ready, done <-chan struct{}) {
+	if h := current.Load(); h != nil && h.Block != nil {
+		h.Block(ready, done)
+	}
+}
