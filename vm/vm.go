@@ -27,6 +27,7 @@ const (
 	Write                    // stores are allowed
 	Shared                   // stores reach the file; without it they go to private copies
 	Sync                     // MAP_SYNC: a store is possible only when the metadata to find it is durable
+	NoHuge                   // translations of single pages only
 )
 
 // SharedWrite reports whether stores through the view reach the file.
