@@ -3,7 +3,6 @@ package dax
 import (
 	"godax/internal/hook"
 	"godax/pmem"
-	"godax/vm"
 )
 
 // MemoryFailure takes the n frames from pfn on, which have gone bad, from every view of
@@ -66,14 +65,7 @@ func (m *Mapping) failPage(page uint64, pfn pmem.PFN, n uint64) {
 		m.index.Store(s.page, s.order, uint64(s.word))
 		hook.Acquire(hook.Entry, m, s.page, true)
 		m.mu.Unlock()
-		m.views.Each(page, 1, func(v vm.View) bool {
-			if f, ok := v.(vm.FailureNotifier); ok {
-				f.NotifyFailure(page, 1)
-			} else {
-				v.Unmap(page, 1, false)
-			}
-			return true
-		})
+		m.views.NotifyFailure(page, 1)
 		m.stale.Store(true)
 		m.mu.Lock()
 		m.ungrabLocked(s)

@@ -3,7 +3,6 @@ package dax
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -93,7 +92,7 @@ type Mapping struct {
 	fills    atomic.Int32 // len(attached)
 	stale    atomic.Bool  // something was unmapped since the last fill began
 
-	mu      sync.Mutex // guards changes of index, waiters, pins, devices, dead
+	mu      hook.Mutex // guards changes of index, waiters, pins, devices, dead
 	index   xarray.Array
 	waiters map[uint64][]*waiter
 	pins    pinSet
@@ -113,6 +112,7 @@ func NewMapping(c Config) *Mapping {
 	m.fillMu.SetRank(hook.Fill)
 	m.inval.SetRank(hook.Inval)
 	m.wbMu.SetRank(hook.Writeback)
+	m.mu.SetRank(hook.Index)
 	return m
 }
 
