@@ -25,8 +25,9 @@ type copier struct {
 	src              source
 	dstDir           string // host directory that dst is the root of
 	dst              sink
-	srcName, dstName name // of the arguments, for messages
-	mustDir          bool // the destination was written as "new/": only a directory can become it
+	srcName, dstName name            // of the arguments, for messages
+	mustDir          bool            // the destination was written as "new/": only a directory can become it
+	imageFiles       map[fileID]bool // host files of the open images; true: of the destination
 
 	bar   *progress
 	buf   []byte
@@ -38,7 +39,10 @@ type copier struct {
 	lostErr    error // why, for the first
 }
 
-var errSameFile = errors.New("source and destination are the same file")
+var (
+	errSameFile = errors.New("source and destination are the same file")
+	errOwnImage = errors.New("is the image itself, which is open")
+)
 
 // fileKey tells files of all sources apart.
 type fileKey struct {
@@ -117,6 +121,9 @@ func (c *copier) copyFile(from, to string, at attrs, where string) error {
 	if at.mode.IsDir() {
 		return c.copyDir(from, to, at, where)
 	}
+	if _, host := c.src.(hostSource); host && c.imageFiles[at.id] {
+		return errOwnImage // reading it while it is written gives no image
+	}
 	if !c.recursive && !at.mode.IsRegular() {
 		return errors.New("not a regular file (use -r or -a)")
 	}
@@ -188,6 +195,11 @@ func (c *copier) makeRoom(to string, at attrs, keep bool) error {
 	}
 	if c.sameFile(old, at) {
 		return errSameFile
+	}
+	if _, host := c.dst.(hostSink); host {
+		if _, own := c.imageFiles[old.id]; own {
+			return errOwnImage // cutting it takes the memory away under the mapping
+		}
 	}
 	if old.mode.IsDir() {
 		return syscall.EISDIR

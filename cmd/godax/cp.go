@@ -89,6 +89,7 @@ func (a *app) cp(c copier, flags *openFlags, args []string) (err error) {
 		}
 		jobs = append(jobs, j)
 	}
+	c.imageFiles = im.files()
 	if a.errTTY {
 		total := int64(0)
 		for _, j := range jobs {

@@ -293,3 +293,46 @@ func TestCpFull(t *testing.T) {
 	}
 	fsck(t, "img")
 }
+
+// TestCpOwnImage: an image is neither overwritten with its own files nor copied into
+// itself.
+func TestCpOwnImage(t *testing.T) {
+	testImage(t, "16M")
+	if err := os.WriteFile("file", []byte("text"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "cp", "file", "img:/img")
+	before, err := os.ReadFile("img")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link("img", "other-name"); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		args []string
+		want string
+	}{
+		{[]string{"img:/img", "img"}, "godax: cp img:/img: to img: is the image itself, which is open\n"},
+		{[]string{"img:/img", "other-name"}, "godax: cp img:/img: to other-name: is the image itself, which is open\n"},
+		{[]string{"-a", "img:/img", "."}, "godax: cp img:/img: to img: is the image itself, which is open\n"},
+		{[]string{"img", "img:/"}, "godax: cp img: is the image itself, which is open\n"},
+		{[]string{"-r", "other-name", "img:/copy"}, "godax: cp other-name: is the image itself, which is open\n"},
+	}
+	for _, tt := range tests {
+		r := godaxRun(t, append([]string{"cp"}, tt.args...)...)
+		if r.code != exitFailed || r.stderr != tt.want {
+			t.Errorf("cp %v: exit code %d, stderr %q; want 1, %q", tt.args, r.code, r.stderr, tt.want)
+		}
+	}
+	if got := mustRun(t, "ls", "img"); got != "img\nlost+found\n" {
+		t.Errorf("the image holds %q", got)
+	}
+	if fi, err := os.Stat("img"); err != nil || fi.Size() != int64(len(before)) {
+		t.Errorf("the image is %v, %v; want %d bytes", fi, err, len(before))
+	}
+	fsck(t, "img")
+	// An image that is only read is a file like any other.
+	mustRun(t, "mkfs", "ext2", "--size", "32M", "second")
+	mustRun(t, "cp", "img:/img", "img", "second:/")
+}

@@ -97,6 +97,18 @@ func (im *images) get(n name) (*godax.FS, error) {
 	return fsys, nil
 }
 
+// files are the host files that the open images are in: true for those open for
+// writing. Where the host does not tell files apart there are none.
+func (im *images) files() map[fileID]bool {
+	files := make(map[fileID]bool)
+	for _, key := range im.order {
+		if at, err := (hostSource{}).Stat(key); err == nil && at.id != (fileID{}) {
+			files[at.id] = im.write[key]
+		}
+	}
+	return files
+}
+
 // close closes all images and joins its errors to err.
 func (im *images) close(err *error) {
 	for _, key := range im.order {
