@@ -27,6 +27,7 @@ type copier struct {
 	dst              sink
 	srcName, dstName name            // of the arguments, for messages
 	mustDir          bool            // the destination was written as "new/": only a directory can become it
+	special          bool            // the destination is a device, pipe or socket of the host, named by the user
 	imageFiles       map[fileID]bool // host files of the open images; true: of the destination
 
 	bar   *progress
@@ -108,6 +109,9 @@ func (c *copier) copy(from, to string, top bool) {
 	case err != nil:
 	case top && c.mustDir && !at.mode.IsDir():
 		err = c.destination(where, syscall.ENOTDIR)
+	case top && c.special && at.mode.IsRegular():
+		// Replacing it as below would take /dev/null or /dev/stdout from the host.
+		err = c.destination(where, errors.New("not a regular file (use cat to write into it)"))
 	default:
 		err = c.copyFile(from, to, at, where)
 	}

@@ -131,7 +131,11 @@ func (c *copier) openSink(im *images, dst name, must bool) (into bool, prefix st
 	}
 	dir, prefix := dst.path, "."
 	if !into {
-		dir, prefix = filepath.Dir(dst.path), filepath.Base(dst.path)
+		clean := filepath.Clean(dst.path) // of "new/" the directory is "."
+		dir, prefix = filepath.Dir(clean), filepath.Base(clean)
+		if fi, err := os.Stat(dst.path); err == nil {
+			c.special = !fi.Mode().IsRegular()
+		}
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {

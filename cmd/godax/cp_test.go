@@ -336,3 +336,44 @@ func TestCpOwnImage(t *testing.T) {
 	mustRun(t, "mkfs", "ext2", "--size", "32M", "second")
 	mustRun(t, "cp", "img:/img", "img", "second:/")
 }
+
+// TestCpToSpecial: a device or pipe that the user names, through a link or not, stays
+// what it is.
+func TestCpToSpecial(t *testing.T) {
+	testImage(t, "16M")
+	if err := os.WriteFile("file", []byte("text"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "cp", "file", "img:/")
+	if err := unix.Mkfifo("fifo", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("fifo", "link"); err != nil {
+		t.Fatal(err)
+	}
+	for _, dst := range []string{"fifo", "link"} {
+		r := godaxRun(t, "cp", "img:/file", dst)
+		want := "godax: cp img:/file: to " + dst + ": not a regular file (use cat to write into it)\n"
+		if r.code != exitFailed || r.stderr != want {
+			t.Errorf("cp to %s: exit code %d, stderr %q; want 1, %q", dst, r.code, r.stderr, want)
+		}
+		if fi, err := os.Stat(dst); err != nil || fi.Mode().Type() != fs.ModeNamedPipe {
+			t.Errorf("%s became %v, %v", dst, fi, err)
+		}
+	}
+}
+
+// TestCpNewDirectory: "new/" on the host is made, as the name of a directory only.
+func TestCpNewDirectory(t *testing.T) {
+	testImage(t, "16M")
+	mustRun(t, "mkdir", "-p", "img:/dir/sub")
+	mustRun(t, "truncate", "-s", "3", "img:/dir/file")
+	mustRun(t, "cp", "-r", "img:/dir", "new/")
+	if fi, err := os.Stat("new/sub"); err != nil || !fi.IsDir() {
+		t.Errorf("new/sub is %v, %v", fi, err)
+	}
+	r := godaxRun(t, "cp", "img:/dir/file", "other/")
+	if want := "godax: cp img:/dir/file: to other: not a directory\n"; r.code != exitFailed || r.stderr != want {
+		t.Errorf("exit code %d, stderr %q; want 1, %q", r.code, r.stderr, want)
+	}
+}
