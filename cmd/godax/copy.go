@@ -184,7 +184,7 @@ type destError struct {
 	err  error
 }
 
-func (e *destError) Error() string { return "to " + e.name + ": " + reason(e.err) }
+func (e *destError) Error() string { return "to " + printable(e.name) + ": " + reason(e.err) }
 func (e *destError) Unwrap() error { return e.err }
 
 // makeRoom removes what is at to, unless keep is set and it is a regular file. A

@@ -41,6 +41,9 @@ func (o *openFlags) open(image string, write bool) (*godax.FS, error) {
 		UID:      uint32(max(os.Getuid(), 0)),
 		GID:      uint32(max(os.Getgid(), 0)),
 	})
+	if errors.Is(err, godax.ErrInUse) && !write {
+		err = errors.New(reason(err) + " (--shared reads all the same)")
+	}
 	if err != nil {
 		return nil, failure("open", image, err)
 	}
