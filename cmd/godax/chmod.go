@@ -21,7 +21,7 @@ left alone.`,
 		Example: `  godax chmod 0644 disk.img:/etc/motd
   godax chmod -R u+rwX,go-w disk.img:/home`,
 		Args:              cobra.MinimumNArgs(2),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			change, err := parseMode(args[0])
 			if err != nil {

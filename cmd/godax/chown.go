@@ -22,7 +22,7 @@ users. ":GID" changes the group only.`,
 		Example: `  godax chown 1000:1000 disk.img:/home/me
   godax chown -R :100 disk.img:/srv`,
 		Args:              cobra.MinimumNArgs(2),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			uid, gid, err := parseOwner(args[0])
 			if err != nil {

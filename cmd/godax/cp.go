@@ -32,7 +32,7 @@ image, neither a name nor a link, makes cp write outside of DST.`,
   godax cp -a disk.img:/home backup/
   godax cp -a old.img:/. new.img:/`,
 		Args:              cobra.MinimumNArgs(2),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.cp(c, &flags, args)
 		},

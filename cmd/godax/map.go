@@ -32,7 +32,7 @@ On a terminal a picture follows.`,
 		Example: `  godax map disk.img:/db
   godax map --json disk.img:/db | jq '.[0].runs[] | select(.order >= 9)'`,
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			all := []fileMap{}
 			err := a.forEach("map", &flags, false, args, func(fsys *godax.FS, n name) error {
@@ -52,7 +52,7 @@ On a terminal a picture follows.`,
 				if err != nil {
 					return err
 				}
-				m := fileMap{printable(n.path), fi.Size(), append([]pageRun{}, runs...), tally(runs)}
+				m := fileMap{jsonName(n.path), fi.Size(), append([]pageRun{}, runs...), tally(runs)}
 				if asJSON {
 					all = append(all, m)
 					return nil
@@ -72,7 +72,7 @@ On a terminal a picture follows.`,
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, jsonUsage)
 	cmd.Flags().BoolVar(&picture, "picture", false, "draw the picture even if standard output is no terminal")
 	flags.add(cmd)
 	flags.addShared(cmd)

@@ -20,7 +20,7 @@ source is one. All names must be in the same image: use cp and rm otherwise.`,
 		Example: `  godax mv disk.img:/a disk.img:/b
   godax mv disk.img:/a disk.img:/b disk.img:/dir`,
 		Args:              cobra.MinimumNArgs(2),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.intoLast("mv", &flags, args, func(fsys *godax.FS, src, dst name) error {
 				return fsys.Rename(src.path, dst.path)

@@ -143,8 +143,8 @@ func imageArg(arg string) string {
 	return arg
 }
 
-// noFileComp is the shell completion of commands whose names are inside images:
-// the shell completes the image's name, we know no better.
-func noFileComp(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+// completeImage is the shell completion of commands whose names are inside images:
+// the shell completes the image's name, and leaves room for ":/path" behind it.
+func completeImage(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return nil, cobra.ShellCompDirectiveDefault | cobra.ShellCompDirectiveNoSpace
 }

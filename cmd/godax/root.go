@@ -183,7 +183,30 @@ in a colon, write dir:./file.`,
 		newMv(a), newLn(a), newChmod(a), newChown(a), newTruncate(a), newPunch(a),
 		newStat(a), newMap(a), newManifest(a), newDemo(a),
 	)
+	completionExamples(root)
 	return root
+}
+
+// completionExamples gives the completion commands, which cobra makes, examples like
+// all others.
+func completionExamples(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	examples := map[string]string{
+		"completion": "  source <(godax completion bash)\n  godax completion zsh > \"${fpath[1]}/_godax\"",
+		"bash":       "  source <(godax completion bash)",
+		"zsh":        "  source <(godax completion zsh)",
+		"fish":       "  godax completion fish | source",
+		"powershell": "  godax completion powershell | Out-String | Invoke-Expression",
+	}
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "completion" {
+			continue
+		}
+		cmd.Example = examples[cmd.Name()]
+		for _, shell := range cmd.Commands() {
+			shell.Example = examples[shell.Name()]
+		}
+	}
 }
 
 // isTerminal reports whether w is a character device: a terminal, for all that

@@ -94,14 +94,14 @@ func TestMissingImage(t *testing.T) {
 func TestHelp(t *testing.T) {
 	var check func(path []string, cmd *cobra.Command)
 	check = func(path []string, cmd *cobra.Command) {
-		if cmd.Name() == "completion" || cmd.Name() == "help" {
+		if cmd.Name() == "help" {
 			return
 		}
 		r := godaxRun(t, append(path, "--help")...)
 		if r.code != exitOK || r.stderr != "" {
 			t.Errorf("%v --help: exit code %d, stderr %q", path, r.code, r.stderr)
 		}
-		for _, want := range []string{"Usage:", "Examples:", "  godax ", "Exit codes: 0 done"} {
+		for _, want := range []string{"Usage:", "Examples:\n  ", strings.Join(append([]string{"godax"}, path...), " "), "Exit codes: 0 done"} {
 			if !strings.Contains(r.stdout, want) {
 				t.Errorf("%v --help: no %q in it", path, want)
 			}
