@@ -154,8 +154,12 @@ func (a *app) printPicture(pages uint64, runs []pageRun) {
 		if i%perLine == 0 {
 			fmt.Fprintf(&b, "\n%12d ", uint64(i)*per)
 		}
-		b.WriteString(looks[c].color + looks[c].cell + reset)
+		if i%perLine == 0 || c != cells[i-1] {
+			b.WriteString(reset + looks[c].color)
+		}
+		b.WriteString(looks[c].cell)
 	}
+	b.WriteString(reset)
 	fmt.Fprintf(&b, "\n%12s %s each;", "", formatSize(int64(per)*4096))
 	for i, l := range looks {
 		if used[i] {
