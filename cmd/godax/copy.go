@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -127,6 +129,9 @@ func (c *copier) copyFile(from, to string, at attrs, where string) error {
 	}
 	if _, host := c.src.(hostSource); host && c.imageFiles[at.id] {
 		return errOwnImage // reading it while it is written gives no image
+	}
+	if _, host := c.src.(hostSource); host && !c.recursive && isStream(at.mode) {
+		return c.copyStream(from, to, at, where)
 	}
 	if !c.recursive && !at.mode.IsRegular() {
 		return errors.New("not a regular file (use -r or -a)")
@@ -341,6 +346,52 @@ func (c *copier) copyData(from, to string, at attrs, where string) (err error) {
 		return c.destination(where, err)
 	}
 	return nil
+}
+
+// isStream reports whether a file of the host gives bytes until it ends: a pipe, or
+// a character device as a terminal is.
+func isStream(m fs.FileMode) bool {
+	return m.Type() == fs.ModeNamedPipe || m.Type() == fs.ModeDevice|fs.ModeCharDevice
+}
+
+// copyStream makes to a regular file of what from gives until its end.
+func (c *copier) copyStream(from, to string, at attrs, where string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	// A signal ends a read that waits.
+	defer context.AfterFunc(c.ctx, func() { in.Close() })()
+	at.mode = at.mode.Perm()
+	if err := c.makeRoom(to, at, true); err != nil {
+		return c.destination(where, err)
+	}
+	out, err := c.dst.Create(to, c.newMode(at))
+	if err != nil {
+		return c.destination(where, err)
+	}
+	defer func() { err = cmp.Or(err, c.destination(where, out.Close())) }()
+	if c.buf == nil {
+		c.buf = make([]byte, copyBuffer)
+	}
+	for off := int64(0); ; {
+		n, rerr := io.ReadFull(in, c.buf)
+		if c.stopped() {
+			return c.ctx.Err()
+		}
+		if _, err := out.WriteAt(c.buf[:n], off); err != nil {
+			return c.destination(where, err)
+		}
+		off += int64(n)
+		c.bar.add(int64(n))
+		if rerr == io.EOF || rerr == io.ErrUnexpectedEOF {
+			return nil
+		}
+		if rerr != nil {
+			return rerr
+		}
+	}
 }
 
 // segment finds the next data at or after off: [start, end), or size, size. Files

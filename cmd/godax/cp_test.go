@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -376,4 +377,56 @@ func TestCpNewDirectory(t *testing.T) {
 	if want := "godax: cp img:/dir/file: to other: not a directory\n"; r.code != exitFailed || r.stderr != want {
 		t.Errorf("exit code %d, stderr %q; want 1, %q", r.code, r.stderr, want)
 	}
+}
+
+// TestCpStream: without -r a pipe of the host is read to its end.
+func TestCpStream(t *testing.T) {
+	testImage(t, "32M")
+	if err := unix.Mkfifo("fifo", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data := bytes.Repeat([]byte("stream "), copyBuffer/4)
+	written := make(chan error, 1)
+	go func() { written <- os.WriteFile("fifo", data, 0) }()
+	mustRun(t, "cp", "fifo", "img:/file")
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	if got := mustRun(t, "cat", "img:/file"); got != string(data) {
+		t.Errorf("%d bytes arrived, want %d", len(got), len(data))
+	}
+	if got := mustRun(t, "ls", "-l", "img:/file"); !strings.HasPrefix(got, "-rw-------") {
+		t.Errorf("the copy is %s", got)
+	}
+	fsck(t, "img")
+	mustRun(t, "cp", "-r", "fifo", "img:/") // as such
+	if got := mustRun(t, "ls", "-l", "img:/fifo"); !strings.HasPrefix(got, "prw") {
+		t.Errorf("with -r the pipe became %s", got)
+	}
+}
+
+// TestCpStreamInterrupted: a signal ends cp while it waits for a pipe.
+func TestCpStreamInterrupted(t *testing.T) {
+	testImage(t, "16M")
+	if err := unix.Mkfifo("fifo", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		w, err := os.OpenFile("fifo", os.O_WRONLY, 0) // waits until cp has opened it
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		cancel()
+		<-t.Context().Done() // nothing is written, and not closed before cp has ended
+		w.Close()
+	}()
+	var out, errOut bytes.Buffer
+	code := run(ctx, []string{"cp", "fifo", "img:/file"}, nil, &out, &errOut)
+	if code != exitFailed || errOut.String() != "godax: interrupted\n" {
+		t.Errorf("exit code %d, stderr %q", code, errOut.String())
+	}
+	fsck(t, "img")
 }
