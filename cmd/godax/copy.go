@@ -87,7 +87,7 @@ func (c *copier) summary() error {
 	if c.lostXattrs == 0 {
 		return nil
 	}
-	return fmt.Errorf("cp: %d extended attributes could not be kept, the first: %s", c.lostXattrs, reason(c.lostErr))
+	return fmt.Errorf("cp: extended attributes that could not be kept: %d, the first: %w", c.lostXattrs, c.lostErr)
 }
 
 // complain reports an error with a file of the source.
@@ -432,7 +432,9 @@ func (c *copier) keep(from, to string, at attrs, where string) error {
 	for attr, value := range all {
 		if err := c.dst.SetXattr(to, attr, value); err != nil {
 			if c.lostXattrs++; c.lostErr == nil {
-				c.lostErr = fmt.Errorf("%s of %s: %w", attr, from, err)
+				n := c.srcName
+				n.path = from
+				c.lostErr = failure(attr+" of", n.String(), err)
 			}
 		}
 	}

@@ -430,3 +430,49 @@ func TestCpStreamInterrupted(t *testing.T) {
 	}
 	fsck(t, "img")
 }
+
+// lossySink takes no attributes.
+type lossySink struct{ sink }
+
+func (lossySink) SetXattr(string, string, []byte) error {
+	return &fs.PathError{Op: "setxattr", Path: "x", Err: os.NewSyscallError("lsetxattr", syscall.EPERM)}
+}
+
+// TestCpLostXattrs: what could not be kept is counted and the first of it named.
+func TestCpLostXattrs(t *testing.T) {
+	testImage(t, "16M")
+	fsys, err := godax.Open("img", godax.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fsys.Close()
+	const file = "/a\nb"
+	if err := fsys.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, attr := range []string{"user.a", "user.b"} {
+		if err := fsys.SetXattr(file, attr, []byte("1"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := os.OpenRoot(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	var out bytes.Buffer
+	c := copier{app: testApp(t, &out), recursive: true, archive: true, src: imageStore{fsys}, dst: lossySink{hostSink{root}},
+		srcName: name{image: "img"}, seen: make(map[fileID]bool), links: make(map[fileKey]string)}
+	if err := c.summary(); err != nil {
+		t.Errorf("before anything is lost: %v", err)
+	}
+	c.copy(file, "out", true)
+	got := c.summary()
+	if got == nil || !strings.Contains(got.Error(), "not be kept: 2, the first: user.") ||
+		!strings.HasSuffix(got.Error(), ` of img:/a\x0ab: operation not permitted`) {
+		t.Errorf("summary: got %v", got)
+	}
+	if out.Len() > 0 {
+		t.Errorf("cp said %s", out.String())
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"godax"
+	"godax/pmem"
 
 	"github.com/spf13/cobra"
 )
@@ -113,7 +114,7 @@ func lookOf(r pageRun) int {
 	switch {
 	case r.Dirty:
 		return 0
-	case r.kind == godax.Direct && r.Order >= 9:
+	case r.kind == godax.Direct && 1<<r.Order >= pmdPages:
 		return 1
 	case r.kind == godax.Direct:
 		return 2
@@ -160,7 +161,7 @@ func (a *app) printPicture(pages uint64, runs []pageRun) {
 		b.WriteString(looks[c].cell)
 	}
 	b.WriteString(reset)
-	fmt.Fprintf(&b, "\n%12s %s each;", "", formatSize(int64(per)*4096))
+	fmt.Fprintf(&b, "\n%12s %s each;", "", formatSize(int64(per)*pmem.PageSize))
 	for i, l := range looks {
 		if used[i] {
 			fmt.Fprintf(&b, " %s%s%s %s", l.color, l.cell, reset, l.means)

@@ -34,6 +34,7 @@ func newMkfs(a *app) *cobra.Command {
 		Long:  `mkfs makes an image file, or uses an existing one or a DAX device, and makes a file system in it.`,
 		Example: `  godax mkfs ext2 --size 256M disk.img
   godax mkfs ext2 --label scratch --force /dev/dax0.0`,
+		// Only the commands below do anything; cobra asks this one about all other types.
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("type of file system is missing: write ext2")
