@@ -29,7 +29,7 @@ type frozenStage struct {
 
 func newFrozenStage(s *stage) *frozenStage {
 	f := &frozenStage{stage: s}
-	f.faults.SetRank(hook.FreezeFaults)
+	f.faults.SetRank(hook.FaultFreeze)
 	return f
 }
 

@@ -48,8 +48,8 @@ const (
 	NoRank Rank = iota
 	Freeze
 	Inode
-	Mmap         // of a view, held during an access and its faults; under Inode when a view is a user buffer
-	FreezeFaults // freeze protection of faults that store to shared views
+	Mmap        // of a view, held during an access and its faults; under Inode when a view is a user buffer
+	FaultFreeze // freeze protection of a fault, which has Mmap already
 	Fill
 	Inval
 	Transaction
