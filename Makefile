@@ -52,11 +52,11 @@ bench:
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 0 $(PKGS)
 
 # soak: the tests over and over in random order, race detector on, until DURATION is
-# over.
+# over. GODAX_SOAK, the number of the round, makes random tests long, and their seeds new.
 soak:
 	@set -e; d=$(DURATION); case $$d in *h) s=$$(( $${d%h} * 3600 ));; *m) s=$$(( $${d%m} * 60 ));; *) s=$${d%s};; esac; \
 	end=$$(( $$(date +%s) + s )); round=0; \
 	while [ $$(date +%s) -lt $$end ]; do \
 	  round=$$(( round + 1 )); echo "== round $$round, $$(( end - $$(date +%s) )) s left"; \
-	  $(GO) test -race -shuffle on -count 1 -timeout 2h $(PKGS); \
+	  GODAX_SOAK=$$round $(GO) test -race -shuffle on -count 1 -timeout 2h $(PKGS); \
 	done
