@@ -207,6 +207,16 @@ func TestHoles(t *testing.T) {
 		if err := file.Allocate(1<<62, 1<<62); !errors.Is(err, syscall.EFBIG) {
 			t.Errorf("huge allocation: %v", err)
 		}
+		dir, err := f.Open("/")
+		must(t, err)
+		var dirErrs []error
+		for _, err := range dir.Extents() {
+			dirErrs = append(dirErrs, err)
+		}
+		if len(dirErrs) != 1 || !errors.Is(dirErrs[0], syscall.EISDIR) {
+			t.Errorf("extents of a directory: %v", dirErrs)
+		}
+		must(t, dir.Close())
 	})
 }
 
