@@ -435,8 +435,12 @@ func TestUnknownFormat(t *testing.T) {
 	path := t.TempDir() + "/zero"
 	must(t, os.WriteFile(path, make([]byte, 1<<20), 0o600))
 	_, err = godax.Open(path, godax.Options{})
-	var pe *fs.PathError
-	if !errors.As(err, &pe) || pe.Path != path || !errors.Is(err, godax.ErrUnknownFormat) {
-		t.Errorf("file of zeros: %v", err)
+	if pe, ok := err.(*fs.PathError); !ok || pe.Path != path || pe.Err != godax.ErrUnknownFormat {
+		t.Errorf("file of zeros: %T %v", err, err)
+	}
+	// A further device that cannot be had is the one the error names.
+	_, err = godax.OpenDevice(dev, godax.Options{Drivers: []vfs.Driver{memfs.New(dev).Driver()}, Devices: []string{path, path + ".none"}})
+	if pe, ok := err.(*fs.PathError); !ok || pe.Path != path+".none" || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("missing device: %T %v", err, err)
 	}
 }
