@@ -19,6 +19,13 @@ func At(p Point, obj any, page uint64) {
 	}
 }
 
+// Want says that the goroutine is about to take a lock.
+func Want(r Rank, obj any, page uint64) {
+	if h := current.Load(); h != nil && h.Want != nil {
+		h.Want(r, obj, page)
+	}
+}
+
 // Acquire says that the goroutine has taken a lock.
 func Acquire(r Rank, obj any, page uint64, try bool) {
 	if h := current.Load(); h != nil && h.Acquire != nil {
