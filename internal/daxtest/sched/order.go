@@ -51,7 +51,7 @@ func checkOrder(g *goroutine, held []lock, l lock) {
 			continue
 		}
 		r.report(fmt.Sprint(h.rank, l.rank, l.stack), fmt.Sprintf(
-			"lock order: %s waits for %s while it holds %s\n\tnow:\n%s\tbefore:\n%s", g.name(), l, h, l.stack, h.stack))
+			"lock order: %s waits for %s while it holds %s\n\tnow:\n%s\tbefore:\n%s", g.text(), l, h, l.stack, h.stack))
 	}
 }
 
@@ -64,14 +64,14 @@ func reportStranger(g *goroutine, l lock) {
 	}
 	who := "a goroutine that holds none"
 	if g != nil {
-		who = g.name()
+		who = g.text()
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "lock order: %s gives back %s, which it does not hold\n\tnow:\n%s", who, l, l.stack)
 	for _, o := range goroutines.all() {
 		for _, h := range o.locks() {
 			if h.same(l.rank, l.obj, l.page) {
-				fmt.Fprintf(&b, "\t%s does; taken:\n%s", o.name(), h.stack)
+				fmt.Fprintf(&b, "\t%s does; taken:\n%s", o.text(), h.stack)
 			}
 		}
 	}
@@ -83,7 +83,7 @@ func (r *reporter) reportHeld() {
 	for _, g := range goroutines.all() {
 		for _, h := range g.locks() {
 			r.report(fmt.Sprint("held", h.rank, h.stack), fmt.Sprintf(
-				"lock order: at the end %s holds %s\n\ttaken:\n%s", g.name(), h, h.stack))
+				"lock order: at the end %s holds %s\n\ttaken:\n%s", g.text(), h, h.stack))
 		}
 		goroutines.drop(g)
 	}
