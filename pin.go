@@ -40,9 +40,13 @@ func (f *File) pin(off int64, n int, write bool) (*Pin, error) {
 		return nil, err
 	}
 	file, err := f.regular(true, write)
+	var flags dax.PinFlags
+	if write {
+		flags = dax.PinWrite
+	}
 	if err == nil {
 		var pin *dax.Pin
-		if pin, err = file.Mapping().Pin(background, off, int64(n), write, file); err == nil {
+		if pin, err = file.Mapping().Pin(background, off, int64(n), flags, file); err == nil {
 			return &Pin{f: f, off: off, n: int64(n), pin: pin}, nil
 		}
 	}

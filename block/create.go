@@ -18,6 +18,10 @@ import (
 // the answer (it does not cover the page, or is a hole for a write); those of
 // DirectAccess, unchanged. A device that fails behind the page asked for shortens
 // the answer.
+//
+// An extent with a [Extent.Source] is copied, the whole of it, before CreatePFNs returns
+// nil; so it has to lie inside the pages asked for (from r.First to r.End), and the file
+// system makes it the file's only if there is no error.
 func CreatePFNs(r *dax.Request, e Extent) error {
 	switch e.Kind {
 	case Delalloc, Inline:
@@ -38,6 +42,9 @@ func CreatePFNs(r *dax.Request, e Extent) error {
 	}
 	if e.Device == nil || e.Addr < 0 || (e.Addr-e.Off)%pmem.PageSize != 0 {
 		return fmt.Errorf("block: extent at %d: address %d is not congruent modulo %d: %w", e.Off, e.Addr, pmem.PageSize, dax.ErrNotMappable)
+	}
+	if e.Source != nil {
+		return insertCopies(r, e)
 	}
 	return insertMapped(r, e, first, end)
 }
@@ -94,6 +101,44 @@ func insertMapped(r *dax.Request, e Extent, first, end uint64) error {
 			return fmt.Errorf("block: device page %d: empty answer: %w", devicePage(e, page), syscall.EIO)
 		}
 		if err := r.Insert(page, run.PFN, n, attr); err != nil {
+			return err
+		}
+		page += n
+	}
+	return nil
+}
+
+// insertCopies answers with the frames of e after copying the source's bytes to them.
+func insertCopies(r *dax.Request, e Extent) error {
+	src := e.Source
+	first, end := pagesUp(e.Off), uint64(e.Off+e.Len)/pmem.PageSize
+	switch {
+	case e.Off%pmem.PageSize != 0 || e.Len%pmem.PageSize != 0 || first < r.First() || end > r.End():
+		return fmt.Errorf("block: copy for pages %d to %d, asked for %d to %d: %w", first, end, r.First(), r.End(), syscall.EIO)
+	case src.Source != nil || src.Off < 0 || src.Len <= 0 || src.Off > e.Off || src.Off > maxInt64-src.Len || src.Off+src.Len < e.Off+e.Len:
+		return fmt.Errorf("block: source at %d, length %d of a copy at %d, length %d: %w", src.Off, src.Len, e.Off, e.Len, syscall.EIO)
+	case src.Kind == Mapped && (src.Device == nil || src.Addr < 0 || (src.Addr-src.Off)%pmem.PageSize != 0):
+		return fmt.Errorf("block: source at %d: address %d: %w", src.Off, src.Addr, dax.ErrNotMappable)
+	case src.Kind != Mapped && src.Kind != Hole && src.Kind != Unwritten:
+		return fmt.Errorf("block: source at %d: %v data: %w", src.Off, src.Kind, dax.ErrNotMappable)
+	}
+	for page := first; page < end; {
+		to, err := e.Device.DirectAccess(devicePage(e, page), end-page, pmem.RecoveryWrite)
+		if err != nil {
+			return err
+		}
+		from, n := dax.Source{Zero: true}, min(to.Pages(), end-page)
+		if src.Kind == Mapped {
+			run, err := src.Device.DirectAccess(devicePage(*src, page), n, pmem.Normal)
+			if err != nil {
+				return err
+			}
+			from, n = dax.Source{PFN: run.PFN}, min(n, run.Pages())
+		}
+		if n == 0 {
+			return fmt.Errorf("block: device page %d: empty answer: %w", devicePage(e, page), syscall.EIO)
+		}
+		if err := r.InsertCopy(page, to.PFN, n, dax.Writable, from); err != nil {
 			return err
 		}
 		page += n

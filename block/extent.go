@@ -58,4 +58,9 @@ type Extent struct {
 	Flags    Flags
 	Device   pmem.Device // where the storage is; nil if there is none
 	Addr     int64       // byte on Device that holds byte Off of the file
+
+	// Source, for a mapped extent that was allocated to break sharing, says where the
+	// bytes are so far (Linux: srcmap). It has no Source itself. A hole or unwritten
+	// storage as the source is zeroes.
+	Source *Extent
 }

@@ -36,6 +36,7 @@ type Iomap struct {
 	Type   IomapType
 	Flags  IomapFlags
 	Device pmem.Device
+	Source *Iomap // what the bytes have to be copied from; nil for none
 }
 
 // Extent translates the iomap. A mapped one without an address or a device, and a
@@ -67,6 +68,13 @@ func (im *Iomap) Extent() (Extent, error) {
 	}
 	if im.Flags&IomapShared != 0 {
 		e.Flags |= Shared
+	}
+	if im.Source != nil {
+		src, err := im.Source.Extent()
+		if err != nil {
+			return Extent{}, fmt.Errorf("block: source of iomap at %d: %w", im.Offset, err)
+		}
+		e.Source = &src
 	}
 	return e, nil
 }

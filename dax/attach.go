@@ -43,7 +43,10 @@ func (m *Mapping) Attach(ctx context.Context, v vm.View, p Populator) error {
 	if !ok {
 		return nil
 	}
-	m.fillMu.Lock()
+	if err := m.fillMu.Lock(ctx); err != nil {
+		m.views.Remove(v)
+		return lockErr(err)
+	}
 	defer m.fillMu.Unlock()
 	a := attachment{pf, p}
 	m.attached = append(m.attached, a)
@@ -63,7 +66,7 @@ func (m *Mapping) Attach(ctx context.Context, v vm.View, p Populator) error {
 func (m *Mapping) Detach(v vm.View) error {
 	page, n := v.Bounds()
 	_, err := m.collect(nil, page, n)
-	m.fillMu.Lock()
+	_ = m.fillMu.Lock(nil) // cannot fail without a context
 	defer m.fillMu.Unlock()
 	m.detachLocked(v)
 	return err
@@ -82,17 +85,21 @@ func (m *Mapping) detachLocked(v vm.View) {
 // settle fills the views again that an operation took translations from. What
 // cannot be had raises SIGBUS when touched. Called with neither inval nor an entry
 // lock held.
+//
+// If somebody else is filling, it waits: that fill may have begun with what this
+// operation took.
 func (m *Mapping) settle() {
-	if m.fills.Load() == 0 {
+	if m.fills.Load() == 0 || !m.stale.Load() && !m.fillMu.Locked() {
 		return
 	}
-	m.fillMu.Lock()
+	_ = m.fillMu.Lock(nil) // cannot fail without a context
 	defer m.fillMu.Unlock()
 	m.settleLocked()
 }
 
 // settleLocked is settle with fillMu held.
 func (m *Mapping) settleLocked() {
+	m.stale.Store(false) // first: what is unmapped from here on is somebody else's to fill, or seen below
 	for _, a := range m.attached {
 		// With strict unset every failure becomes a page that raises SIGBUS.
 		_ = m.fillView(nil, a, false)
@@ -109,7 +116,9 @@ func (m *Mapping) fillView(ctx context.Context, a attachment, strict bool) error
 		if !ok {
 			return nil
 		}
-		m.inval.RLock()
+		if err := m.lockShared(ctx); err != nil {
+			return err
+		}
 		err := m.prefault(ctx, a, run{page, n}, strict)
 		err = errors.Join(err, a.view.Complete())
 		m.inval.RUnlock()

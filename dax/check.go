@@ -1,8 +1,10 @@
 package dax
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"godax/pmem"
 	"godax/vm"
@@ -18,7 +20,7 @@ import (
 // Locks: takes the list of views, and mu.
 func (m *Mapping) CheckInvariants(quiescent bool) error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	bad := func(format string, args ...any) { errs = append(errs, violation(format, args...)) }
 	m.views.Each(0, ToEnd, func(v vm.View) bool {
 		if in, ok := v.(vm.Inspector); ok {
 			m.checkView(in, bad)
@@ -27,14 +29,18 @@ func (m *Mapping) CheckInvariants(quiescent bool) error {
 	})
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.checkIndexLocked(quiescent, bad)
+	m.checkIndexLocked(bad)
+	m.checkFramesLocked(bad)
+	m.checkWaitersLocked(quiescent, bad)
 	return errors.Join(errs...)
 }
 
+// violation is the error of a broken invariant.
+func violation(format string, args ...any) error { return fmt.Errorf("dax: "+format, args...) }
+
 // checkIndexLocked verifies the entries by themselves.
-func (m *Mapping) checkIndexLocked(quiescent bool, bad func(string, ...any)) {
+func (m *Mapping) checkIndexLocked(bad func(string, ...any)) {
 	var sum, count, next uint64
-	frames := make(map[pmem.PFN]uint64) // page by frame
 	for {
 		first, order, val, ok := m.index.Next(next, ToEnd)
 		if !ok {
@@ -57,15 +63,6 @@ func (m *Mapping) checkIndexLocked(quiescent bool, bad func(string, ...any)) {
 		if w.all(wWrite|wShared) || w.is(wWrite) && m.cfg.ReadOnly {
 			bad("P5: page %d: entry %#x allows stores", first, val)
 		}
-		for i := uint64(0); w.is(wMapped) && !w.is(wShared) && i < pages(order); i++ {
-			if other, ok := frames[w.at(i).pfn()]; ok {
-				bad("P14: pages %d and %d have the same frame %#x, not said to be shared", other, first+i, uint64(w.at(i).pfn()))
-			}
-			frames[w.at(i).pfn()] = first + i
-		}
-		if quiescent && w.is(wLocked) {
-			bad("I6: page %d: locked by nobody", first)
-		}
 		sum, count = sum+pages(order), count+1
 		if next = first + pages(order); next == 0 {
 			break
@@ -76,6 +73,52 @@ func (m *Mapping) checkIndexLocked(quiescent bool, bad func(string, ...any)) {
 	}
 	if got := uint64(m.index.Len()); got != count {
 		bad("I5: the index counts %d entries, it has %d", got, count)
+	}
+}
+
+// checkFramesLocked verifies that no frame is used twice, unless the file system said so.
+func (m *Mapping) checkFramesLocked(bad func(string, ...any)) {
+	var owned []ownedRun
+	for next := uint64(0); ; {
+		first, order, val, ok := m.index.Next(next, ToEnd)
+		if !ok {
+			break
+		}
+		if w := word(val); w.is(wMapped) && !w.is(wShared) {
+			owned = append(owned, ownedRun{w.pfn(), pages(order), first})
+		}
+		if next = first + pages(order); next == 0 {
+			break
+		}
+	}
+	slices.SortFunc(owned, func(a, b ownedRun) int { return cmp.Compare(a.pfn, b.pfn) })
+	for i := 1; i < len(owned); i++ {
+		if a, b := owned[i-1], owned[i]; uint64(b.pfn-a.pfn) < a.n {
+			bad("P14: pages %d and %d have the same frame %#x, not said to be shared", a.page+uint64(b.pfn-a.pfn), b.page, uint64(b.pfn))
+		}
+	}
+}
+
+// ownedRun is the frames of an entry that no other may have.
+type ownedRun struct {
+	pfn     pmem.PFN
+	n, page uint64
+}
+
+// checkWaitersLocked verifies that whoever sleeps waits for a holder, and, if no operation
+// is in flight, that nobody does either.
+func (m *Mapping) checkWaitersLocked(quiescent bool, bad func(string, ...any)) {
+	for next := uint64(0); quiescent; {
+		first, order, val, ok := m.index.Next(next, ToEnd)
+		if !ok {
+			break
+		}
+		if word(val).is(wLocked) {
+			bad("I6: page %d: locked by nobody", first)
+		}
+		if next = first + pages(order); next == 0 {
+			break
+		}
 	}
 	for key, queue := range m.waiters {
 		_, _, val, ok := m.index.Next(key, key)

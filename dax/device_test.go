@@ -111,7 +111,7 @@ func TestEmptyDirectAccess(t *testing.T) {
 	for name, do := range map[string]func() error{
 		"read":  func() error { _, err := m.ReadAt(ctx, make([]byte, 10), 5, p); return err },
 		"write": func() error { _, err := m.WriteAt(ctx, make([]byte, 10), 5, p); return err },
-		"pin":   func() error { _, err := m.Pin(ctx, 5, 10, true, p); return err },
+		"pin":   func() error { _, err := m.Pin(ctx, 5, 10, dax.PinWrite, p); return err },
 	} {
 		if err := do(); !errors.Is(err, syscall.EIO) {
 			t.Errorf("%s: %v, want EIO", name, err)
@@ -157,7 +157,7 @@ func TestSG7_Poison(t *testing.T) {
 		}
 		p := f.mapView(newSpace(), 0, 8, private)
 		isBus(t, "private store", p.Store(ctx, []byte{1}, pageSize), pmem.ErrPoisoned)
-		_, err := f.m.Pin(ctx, pageSize, 5, false, f)
+		_, err := f.m.Pin(ctx, pageSize, 5, 0, f)
 		isErr(t, err, pmem.ErrPoisoned)
 
 		b := make([]byte, run)
@@ -199,7 +199,7 @@ func TestSG10_DeviceGone(t *testing.T) {
 	isErr(t, err, syscall.EIO)
 	_, err = f.m.Writeback(ctx, 0, 2*run)
 	isErr(t, err, pmem.ErrRemoved)
-	_, err = f.m.Pin(context.Background(), 0, 1, false, f)
+	_, err = f.m.Pin(context.Background(), 0, 1, 0, f)
 	isErr(t, err, pmem.ErrRemoved)
 	f.check()
 	f.m.Detach(v)

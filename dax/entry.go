@@ -41,8 +41,11 @@ func (w word) at(n uint64) word {
 
 // answers reports whether the entry serves the intent with no question asked (Q2).
 func (w word) answers(i Intent) bool {
-	if i == IntentWrite {
+	switch i {
+	case IntentWrite:
 		return w.all(wMapped | wWrite)
+	case IntentUnshare:
+		return w.is(wZero) || w.is(wMapped) && !w.is(wShared)
 	}
 	return w.is(wMapped | wZero)
 }

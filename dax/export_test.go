@@ -13,11 +13,7 @@ func Sleepers(m *Mapping) (n int) {
 // RemovalWaits reports whether somebody holds the invalidate lock exclusive, or
 // waits to.
 func RemovalWaits(m *Mapping) bool {
-	if m.inval.TryRLock() {
-		m.inval.RUnlock()
-		return false
-	}
-	return true
+	return m.inval.Locked()
 }
 
 // PinWaits reports whether a layout change is asleep until a pin is released.

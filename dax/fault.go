@@ -1,11 +1,12 @@
 package dax
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"math/bits"
 	"syscall"
 
+	"godax/internal/hook"
 	"godax/pmem"
 	"godax/vm"
 )
@@ -31,36 +32,45 @@ var ErrMetadataPending = errors.New("dax: metadata pending")
 // Locks: takes the invalidate lock shared, and the entry lock; afterwards fillMu, if
 // there are views without demand faults.
 func (m *Mapping) Fault(f *vm.Fault, p Populator) error {
+	ctx := f.Ctx
+	store := f.Access != vm.Load
 	if f.NoWait {
-		if !m.inval.TryRLock() {
+		if ctx = NoWait(ctx); store && m.fills.Load() > 0 {
 			return ErrWouldBlock
 		}
-	} else {
-		defer m.settle() // the fault may have filled a hole of theirs
-		m.inval.RLock()
 	}
-	defer m.inval.RUnlock()
-	return m.fault(f, p, false)
+	if err := m.lockShared(ctx); err != nil {
+		return err
+	}
+	err := m.fault(ctx, f, p, false)
+	m.inval.RUnlock()
+	if store {
+		m.settle() // the fault may have filled a hole of views that do not fault
+	}
+	return err
 }
 
 // FinishSync makes the translation of a fault for which Fault returned
 // ErrMetadataPending, now that the metadata is durable. vm.ErrRetry if the page has
 // changed in between.
 func (m *Mapping) FinishSync(f *vm.Fault) error {
-	m.inval.RLock()
+	if err := m.lockShared(f.Ctx); err != nil {
+		return err
+	}
 	defer m.inval.RUnlock()
-	return m.fault(f, PopulateFunc(func(*Request) error { return vm.ErrRetry }), true)
+	return m.fault(f.Ctx, f, PopulateFunc(func(*Request) error { return vm.ErrRetry }), true)
 }
 
-func (m *Mapping) fault(f *vm.Fault, p Populator, synced bool) error {
+func (m *Mapping) fault(ctx context.Context, f *vm.Fault, p Populator, synced bool) error {
 	end := m.pageEnd()
 	if f.Page >= end {
 		return ErrBeyondEnd
 	}
+	hook.At(hook.FaultChecked, m, f.Page)
 	flags := f.View.Flags()
 	store := f.Access != vm.Load
 	if store && flags&vm.Shared == 0 {
-		return m.cowFault(f, p)
+		return m.cowFault(ctx, f, p)
 	}
 	if store && (flags&vm.Write == 0 || m.cfg.ReadOnly) {
 		return syscall.EROFS
@@ -70,14 +80,14 @@ func (m *Mapping) fault(f *vm.Fault, p Populator, synced bool) error {
 			return m.fallback(reason)
 		}
 	}
-	s, err := m.grab(wait{f.Ctx, f.NoWait}, f.Page, f.Order)
+	s, err := m.grab(ctx, f.Page, f.Order)
 	if err != nil {
 		if errors.Is(err, vm.ErrFallback) {
 			return m.fallback(5)
 		}
 		return err
 	}
-	q := question{page: f.Page, n: min(runHint, end-f.Page), nowait: f.NoWait}
+	q := question{page: f.Page, n: min(runHint, end-f.Page), fault: true}
 	if store {
 		q.intent = IntentWrite
 		q.off, q.length = m.faultBytes(f.Page, f.Order)
@@ -85,47 +95,66 @@ func (m *Mapping) fault(f *vm.Fault, p Populator, synced bool) error {
 		q.sync = flags&vm.Sync != 0 && !synced
 	}
 	fresh := !s.word.is(wMapped)
-	s, pending, err := m.resolve(s, q, p)
+	s, found, err := m.resolve(ctx, s, q, p)
 	if err != nil {
-		if f.Order > 0 && hugeOnly(err) {
-			return m.fallback(9)
+		if reason := hugeReason(err); f.Order > 0 && reason != 0 {
+			return m.fallback(reason)
 		}
 		return err
 	}
-	if s.order < f.Order {
+	hook.At(hook.EntryStored, m, f.Page)
+	switch {
+	case s.order < f.Order:
 		m.ungrab(s)
-		return m.fallback(6)
-	}
-	if pending {
+		return m.fallback(found.why)
+	case f.Order > 0 && s.word.is(wZero) && m.cfg.NoHugeZero:
 		m.ungrab(s)
+		return m.fallback(11)
+	case found.pending:
+		m.ungrab(s)
+		hook.At(hook.SyncPending, m, f.Page)
 		return ErrMetadataPending
 	}
 	f.Major = fresh && s.word.is(wMapped)
 	err = m.install(f, s, store)
+	hook.At(hook.Installed, m, f.Page)
 	m.ungrab(s)
-	switch {
-	case err == nil:
+	if err == nil {
 		m.stats.Faults[min(f.Order, PMDOrder)].Add(1)
-	case f.Order > 0 && hugeOnly(err):
-		return m.fallback(9)
+		return nil
+	}
+	if reason := hugeReason(err); f.Order > 0 && reason != 0 {
+		return m.fallback(reason)
 	}
 	return err
 }
 
-// hugeOnly reports whether a failure of a huge fault may be one page's: the small
-// fault will say so with page precision (F9, F10).
-func hugeOnly(err error) bool {
-	return errors.Is(err, pmem.ErrPoisoned) || errors.Is(err, ErrNotMappable) || errors.Is(err, syscall.ENOSPC)
+// hugeReason is why a failure of a huge fault may be one page's, which the small fault
+// will then report with page precision, or not have at all; 0 if it is none of those.
+func hugeReason(err error) int {
+	switch {
+	case errors.Is(err, vm.ErrFallback):
+		return 12 // the view's place is taken
+	case errors.Is(err, syscall.ENOSPC):
+		return 6 // not for so many pages
+	case errors.Is(err, pmem.ErrPoisoned), errors.Is(err, pmem.ErrRemoved):
+		return 9
+	case errors.Is(err, ErrNotMappable), errors.Is(err, syscall.EIO):
+		return 10
+	}
+	return 0
 }
 
 // noHuge returns the reason why a fault cannot be served at its order whatever the
-// file says, or 0 (F1 to F4, F13).
+// file says, or 0 (F1 to F4, F13, F14).
 func (m *Mapping) noHuge(f *vm.Fault, end uint64) int {
 	first, n := f.View.Bounds()
 	run := base(f.Page, f.Order)
 	switch {
-	case f.Order >= bits.UintSize-pmem.PageShift:
+	case f.Order != m.cfg.PMDOrder && f.Order != m.cfg.PUDOrder:
 		return 14
+	case m.cfg.NoHuge || f.View.Flags()&vm.NoHuge != 0:
+		return 13
 	case run < first || run+pages(f.Order) > first+n:
 		return 3
 	case !f.View.Congruent(f.Page, f.Order):
@@ -168,6 +197,7 @@ func (m *Mapping) install(f *vm.Fault, s slot, store bool) error {
 	if store {
 		m.dirtyForStore(f.View, s)
 	}
+	hook.At(hook.DirtySet, m, f.Page)
 	return f.View.Install(t)
 }
 
@@ -185,18 +215,18 @@ func (m *Mapping) dirtyForStore(v vm.View, s slot) {
 // cowFault copies a page for a store to a private view (5.5). Nothing is allocated
 // and nothing gets dirty; the entry lock is held until the copy is installed, so
 // that a truncate cannot slip in between.
-func (m *Mapping) cowFault(f *vm.Fault, p Populator) error {
+func (m *Mapping) cowFault(ctx context.Context, f *vm.Fault, p Populator) error {
 	if f.Order > 0 {
 		return m.fallback(2)
 	}
 	if len(f.CowPage) != pmem.PageSize {
 		return fmt.Errorf("dax: private page of %d bytes: %w", len(f.CowPage), syscall.EINVAL)
 	}
-	s, err := m.grab(wait{f.Ctx, f.NoWait}, f.Page, 0)
+	s, err := m.grab(ctx, f.Page, 0)
 	if err != nil {
 		return err
 	}
-	s, _, err = m.resolve(s, question{page: f.Page, n: 1, intent: IntentSource, nowait: f.NoWait}, p)
+	s, _, err = m.resolve(ctx, s, question{page: f.Page, n: 1, intent: IntentSource, fault: true}, p)
 	if err != nil {
 		return err
 	}
@@ -210,5 +240,6 @@ func (m *Mapping) cowFault(f *vm.Fault, p Populator) error {
 		}
 		copy(f.CowPage, run.Bytes)
 	}
+	hook.At(hook.DirtySet, m, f.Page)
 	return f.View.Install(vm.Translation{Page: f.Page, N: 1, Kind: vm.Private, Copy: f.CowPage})
 }

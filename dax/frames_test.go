@@ -187,7 +187,7 @@ func TestCachedMappedAndPinnedStay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pin, err := c.m.Pin(ctx, 5*pageSize, 10, false, c)
+	pin, err := c.m.Pin(ctx, 5*pageSize, 10, 0, c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,10 +3,8 @@ package dax
 import (
 	"context"
 	"fmt"
-	"math"
-	"syscall"
 
-	"godax/pmem"
+	"godax/internal/hook"
 )
 
 // BreakLayout runs change while nothing refers to the pages [page, page+n): no
@@ -25,8 +23,16 @@ func (m *Mapping) BreakLayout(ctx context.Context, page, n uint64, change func()
 		return err
 	}
 	defer m.inval.Unlock()
-	m.views.Unmap(page, n, false)
+	return m.changeLayout(page, n, change)
+}
+
+// changeLayout takes everything that refers to the pages away and runs change. inval is
+// held exclusively, and nothing is pinned.
+func (m *Mapping) changeLayout(page, n uint64, change func() error) error {
+	m.unmap(page, n, false)
+	hook.At(hook.LayoutIdle, m, page)
 	m.remove(page, n)
+	hook.At(hook.LayoutRemoved, m, page)
 	return change()
 }
 
@@ -35,8 +41,13 @@ func (m *Mapping) BreakLayout(ctx context.Context, page, n uint64, change func()
 // given up must have changed nothing, and a view without demand faults would lose
 // the stores made during the wait.
 func (m *Mapping) lockIdle(ctx context.Context, page, n uint64) error {
+	if !mayWait(ctx) && m.fills.Load() > 0 {
+		return ErrWouldBlock
+	}
 	for {
-		m.inval.Lock()
+		if err := m.inval.Lock(ctx); err != nil {
+			return lockErr(err)
+		}
 		err := m.waitIdle(ctx, page, n)
 		if err == nil {
 			return nil
@@ -45,6 +56,20 @@ func (m *Mapping) lockIdle(ctx context.Context, page, n uint64) error {
 			return err
 		}
 	}
+}
+
+// tryLockIdle is lockIdle without any wait. It reports whether the lock is held.
+func (m *Mapping) tryLockIdle(page, n uint64) bool {
+	if !m.inval.TryLock() {
+		return false
+	}
+	m.mu.Lock()
+	pinned := m.pins.overlaps(page, n)
+	m.mu.Unlock()
+	if pinned {
+		m.inval.Unlock()
+	}
+	return !pinned
 }
 
 // waitIdle returns nil with inval still held if no pin is in the range; otherwise
@@ -57,6 +82,7 @@ func (m *Mapping) waitIdle(ctx context.Context, page, n uint64) error {
 		return nil
 	}
 	m.inval.Unlock()
+	hook.At(hook.LayoutWaits, m, page)
 	if err := m.waitUnpinnedLocked(ctx); err != nil {
 		return err
 	}
@@ -104,116 +130,6 @@ func (m *Mapping) remove(page, n uint64) {
 	}
 }
 
-// Truncate sets the file's size (5.8), MaxInt64-PageSize at most. change stores the size on the medium and,
-// if the file gets shorter, frees the storage past it: it runs while nothing
-// refers to that. If it fails when growing, the size stays.
-//
-// The bytes between the smaller of both sizes and the end of its page are zeroed.
-// The wait for pins gives up when ctx is done, and then nothing has changed.
-//
-// Locks: the caller holds the inode lock exclusive. Takes the invalidate lock
-// exclusive, except while waiting for pins.
-func (m *Mapping) Truncate(ctx context.Context, size int64, p Populator, change func() error) error {
-	if size < 0 {
-		return fmt.Errorf("dax: truncate to %d: %w", size, syscall.EINVAL)
-	}
-	if size > math.MaxInt64-pmem.PageSize {
-		return fmt.Errorf("dax: truncate to %d: %w", size, syscall.EFBIG)
-	}
-	if m.cfg.ReadOnly {
-		return syscall.EROFS
-	}
-	defer m.settle()
-	if old := m.size.Load(); size >= old {
-		return m.extend(ctx, old, size, p, change)
-	}
-	end := pagesUp(size)
-	if err := m.lockIdle(ctx, end, ToEnd-end); err != nil {
-		return err
-	}
-	defer m.inval.Unlock()
-	if rest := size % pmem.PageSize; rest != 0 {
-		if err := m.zeroBytes(ctx, size, pmem.PageSize-rest, p); err != nil {
-			return err
-		}
-	}
-	m.size.Store(size)
-	// A fault that passed the old size check may have left a page behind.
-	m.views.Unmap(end, ToEnd-end, true)
-	m.remove(end, ToEnd-end)
-	return change()
-}
-
-// extend is the growing half of Truncate. Views that were past the end have pages
-// to gain.
-func (m *Mapping) extend(ctx context.Context, old, size int64, p Populator, change func() error) error {
-	if err := m.zeroTail(ctx, p); err != nil {
-		return err
-	}
-	if err := change(); err != nil {
-		return err
-	}
-	m.size.Store(size)
-	if first, end := pagesUp(old), pagesUp(size); end > first {
-		m.views.Unmap(first, end-first, false)
-	}
-	return nil
-}
-
-// PunchHole makes the n bytes at off a hole (5.8): partial pages at the edges are
-// zeroed, and change, which frees the storage wholly inside, runs while nothing
-// refers to the whole pages. A range that reaches the end of the file includes the
-// rest of its last page.
-//
-// Locks, waiting: as BreakLayout.
-func (m *Mapping) PunchHole(ctx context.Context, off, n int64, p Populator, change func() error) error {
-	if off < 0 || n < 0 {
-		return fmt.Errorf("dax: punch of %d bytes at %d: %w", n, off, syscall.EINVAL)
-	}
-	if m.cfg.ReadOnly {
-		return syscall.EROFS
-	}
-	size := m.size.Load()
-	if off >= size || n == 0 {
-		return nil
-	}
-	n = min(n, size-off)
-	first, end := pagesUp(off), pageOf(off+n)
-	if off+n == size {
-		end = pagesUp(size)
-	}
-	if end <= first {
-		first, end = pageOf(off), pageOf(off) // within one page, or two edges
-	}
-	defer m.settle()
-	if err := m.lockIdle(ctx, first, end-first); err != nil {
-		return err
-	}
-	defer m.inval.Unlock()
-	if err := m.zeroEdges(ctx, off, n, first, end, p); err != nil {
-		return err
-	}
-	m.views.Unmap(first, end-first, false)
-	m.remove(first, end-first)
-	return change()
-}
-
-// zeroEdges zeroes what of the range lies outside the pages [first, end).
-func (m *Mapping) zeroEdges(ctx context.Context, off, n int64, first, end uint64, p Populator) error {
-	if first == end {
-		return m.zeroBytes(ctx, off, n, p)
-	}
-	if head := int64(first)*pmem.PageSize - off; head > 0 {
-		if err := m.zeroBytes(ctx, off, head, p); err != nil {
-			return err
-		}
-	}
-	if tail := off + n - int64(end)*pmem.PageSize; tail > 0 {
-		return m.zeroBytes(ctx, int64(end)*pmem.PageSize, tail, p)
-	}
-	return nil
-}
-
 // Invalidate takes back what DAX knows about the pages [page, page+n), after the
 // file system changed the extent map under them (5.9): translations first, then
 // the entries. A dirty or pinned page is refused: ErrBusy, and stays.
@@ -225,7 +141,7 @@ func (m *Mapping) Invalidate(page, n uint64) error {
 		return nil
 	}
 	defer m.settle()
-	m.inval.Lock()
+	_ = m.inval.Lock(nil) // cannot fail without a context
 	defer m.inval.Unlock()
 	// Once before the translations go, so that dirty pages keep theirs, and once
 	// after, when no store can come any more.
@@ -240,7 +156,7 @@ func (m *Mapping) Invalidate(page, n uint64) error {
 		if busy {
 			return fmt.Errorf("dax: invalidate pages %d+%d: %w", page, n, ErrBusy)
 		}
-		m.views.Unmap(page, n, false)
+		m.unmap(page, n, false)
 	}
 	m.remove(page, n)
 	return nil

@@ -3,10 +3,11 @@ package dax
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"syscall"
 
+	"godax/internal/hook"
+	"godax/internal/rwsem"
 	"godax/pmem"
 	"godax/vm"
 	"godax/xarray"
@@ -26,7 +27,20 @@ const (
 
 // Config is what a [Mapping] is made with. It does not change afterwards.
 type Config struct {
-	PMDOrder uint        // order of a huge page; 0 means the constant PMDOrder
+	PMDOrder uint // order of a huge page; 0 means the constant PMDOrder
+
+	// PUDOrder is the order of a page larger than PMDOrder's that faults may ask for; 0
+	// means that there is none. An entry of that order is also flushed as a whole.
+	PUDOrder uint
+
+	NoHuge     bool // every fault above order 0 falls back (F13)
+	NoHugeZero bool // there are no huge zero pages: huge loads of holes fall back (F11)
+
+	// AlwaysAsk asks the file system at every fault, also where the entry answers, as
+	// Linux does. Cached pages are the exception: the copy is the truth. An answer that
+	// leads elsewhere than the entry replaces it, and counts as Stats.Stale.
+	AlwaysAsk bool
+
 	ReadOnly bool        // W is never given, shared writable views are refused
 	Frames   *Frames     // where cached pages live; nil if the file has none
 	Host     Host        // the inode; nil if the file has no cached pages
@@ -61,23 +75,24 @@ type Mapping struct {
 	cfg  Config
 	size atomic.Int64 // bytes; changed with the inode lock exclusive, see SetSize
 
-	// fillMu is held while views without demand faults are filled, so that an
+	// fillMu is held exclusively while views without demand faults are filled, so that an
 	// operation that took translations away returns only when they are back.
-	fillMu sync.Mutex
+	fillMu rwsem.RW
 
 	// inval is held shared by everything that makes translations or pins, and
 	// exclusive by everything that takes storage away.
-	inval sync.RWMutex
+	inval rwsem.RW
 
-	// wbMu makes collecting written pages and marking them DIRTY one step, so that no
-	// second writeback finds neither the written bit nor the mark.
-	wbMu sync.Mutex
+	// wbMu, held exclusively, makes collecting written pages and marking them DIRTY one
+	// step, so that no second writeback finds neither the written bit nor the mark.
+	wbMu rwsem.RW
 
 	views    vm.Views
 	attached []attachment // the Prefaulters among them, guarded by fillMu
 	fills    atomic.Int32 // len(attached)
+	stale    atomic.Bool  // something was unmapped since the last fill began
 
-	mu      sync.Mutex // guards changes of index, waiters, pins, devices, dead
+	mu      hook.Mutex // guards changes of index, waiters, pins, devices, dead
 	index   xarray.Array
 	waiters map[uint64][]*waiter
 	pins    pinSet
@@ -93,8 +108,26 @@ func NewMapping(c Config) *Mapping {
 	if c.PMDOrder == 0 {
 		c.PMDOrder = PMDOrder
 	}
-	return &Mapping{cfg: c, waiters: make(map[uint64][]*waiter)}
+	m := &Mapping{cfg: c, waiters: make(map[uint64][]*waiter)}
+	m.fillMu.SetRank(hook.Fill)
+	m.inval.SetRank(hook.Inval)
+	m.wbMu.SetRank(hook.Writeback)
+	m.mu.SetRank(hook.Index)
+	return m
 }
+
+// maxOrder is the order of the largest entries.
+func (m *Mapping) maxOrder() uint { return max(m.cfg.PMDOrder, m.cfg.PUDOrder) }
+
+// unmap takes the translations of the pages [page, page+n) away from every view, and
+// private copies if copies is set. Whoever does it calls settle afterwards.
+func (m *Mapping) unmap(page, n uint64, copies bool) {
+	m.views.Unmap(page, n, copies)
+	m.stale.Store(true)
+}
+
+// lockShared takes the invalidate lock shared. ctx bounds the wait and may be nil.
+func (m *Mapping) lockShared(ctx context.Context) error { return lockErr(m.inval.RLock(ctx)) }
 
 // Size is the file's size in bytes as readers see it.
 func (m *Mapping) Size() int64 { return m.size.Load() }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"syscall"
 
+	"godax/internal/hook"
 	"godax/pmem"
 	"godax/vm"
 )
@@ -51,15 +52,30 @@ func (ps *pinSet) written(page, n uint64) bool {
 	return false
 }
 
-// Pin pins the n bytes at off, which must lie before the end of the file. With
-// write set, holes are allocated and the pages count as dirty until the writeback
-// after Release.
+// PinFlags say what a pin is for.
+type PinFlags uint8
+
+const (
+	// PinWrite: the holder stores. Holes are allocated, and the pages count as dirty until
+	// the writeback after Release.
+	PinWrite PinFlags = 1 << iota
+	// PinLongTerm: the pin would be held for as long as somebody likes, as a registered
+	// buffer is. Always refused: truncate would have to wait for ever (I42).
+	PinLongTerm
+)
+
+// Pin pins the n bytes at off, which must lie before the end of the file.
 //
 // Errors: ErrBeyondEnd; ErrNotMappable for a hole in a pin that does not write;
-// EROFS; pmem.ErrPoisoned; what the file system says. ctx may be nil.
+// EROFS; EOPNOTSUPP for PinLongTerm; pmem.ErrPoisoned; what the file system says. ctx may
+// be nil.
 //
 // Locks: takes the invalidate lock shared and entry locks.
-func (m *Mapping) Pin(ctx context.Context, off, n int64, write bool, p Populator) (*Pin, error) {
+func (m *Mapping) Pin(ctx context.Context, off, n int64, flags PinFlags, p Populator) (*Pin, error) {
+	write := flags&PinWrite != 0
+	if flags&PinLongTerm != 0 {
+		return nil, fmt.Errorf("dax: long-term pin: %w", syscall.EOPNOTSUPP)
+	}
 	if off < 0 || n <= 0 {
 		return nil, fmt.Errorf("dax: pin of %d bytes at %d: %w", n, off, syscall.EINVAL)
 	}
@@ -67,9 +83,14 @@ func (m *Mapping) Pin(ctx context.Context, off, n int64, write bool, p Populator
 		return nil, syscall.EROFS
 	}
 	if write {
+		if !mayWait(ctx) && m.fills.Load() > 0 {
+			return nil, ErrWouldBlock
+		}
 		defer m.settle() // holes that get storage were zero pages in views
 	}
-	m.inval.RLock()
+	if err := m.lockShared(ctx); err != nil {
+		return nil, err
+	}
 	defer m.inval.RUnlock()
 	if size := m.size.Load(); off > size || n > size-off {
 		return nil, fmt.Errorf("dax: pin of %d bytes at %d of %d: %w", n, off, size, ErrBeyondEnd)
@@ -153,10 +174,14 @@ func (m *Mapping) waitUnpinnedLocked(ctx context.Context) error {
 	changed := m.pins.changed
 	m.mu.Unlock()
 	defer m.mu.Lock()
+	if !mayWait(ctx) {
+		return ErrWouldBlock
+	}
 	var done <-chan struct{}
 	if ctx != nil {
 		done = ctx.Done()
 	}
+	hook.Block(changed, done)
 	select {
 	case <-changed:
 		return nil

@@ -12,7 +12,16 @@ const (
 	// IntentSource: the bytes are copied into a private page; do not allocate, do not
 	// authorise.
 	IntentSource
+	// IntentUnshare: storage that other files have too is to be replaced by a copy
+	// (InsertCopy). What is not shared is answered as for IntentRead, Writable if it can
+	// be; holes stay holes.
+	IntentUnshare
 )
+
+func (i Intent) String() string { return [...]string{"read", "write", "source", "unshare"}[i] }
+
+// allocates reports whether storage may be allocated to answer.
+func (i Intent) allocates() bool { return i == IntentWrite || i == IntentUnshare }
 
 // Populator finds page frames for parts of a file: step 4. It is what a file
 // system implements to be a DAX file system.
@@ -62,7 +71,7 @@ const (
 type Request struct {
 	Mapping *Mapping
 	Page    uint64 // the page that must be covered
-	N       uint64 // widest run worth covering, from Page on: a hint, at least 1
+	N       uint64 // widest run worth covering, from Page on, at least 1: a hint, and the most that may be allocated or unshared
 	Order   uint   // order of the slot that is held around Page
 	Intent  Intent
 	NoWait  bool // answer ErrWouldBlock instead of sleeping

@@ -105,7 +105,7 @@ func TestProcessHoleFilled(t *testing.T) {
 	if got := ro.Bytes()[pageSize]; got != 0x33 {
 		t.Errorf("store through another kind of view: %#x", got)
 	}
-	pin, err := f.m.Pin(ctx, 2*pageSize, 1, true, f)
+	pin, err := f.m.Pin(ctx, 2*pageSize, 1, dax.PinWrite, f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func TestProcessStoresDuringWait(t *testing.T) {
 	f := newFile(t, 64, dax.Config{})
 	f.mustWrite(fill(2*run, 1), 0)
 	v := f.process(0, 8, sharedRW)
-	pin, err := f.m.Pin(ctx, pageSize, 5, false, f)
+	pin, err := f.m.Pin(ctx, pageSize, 5, 0, f)
 	if err != nil {
 		t.Fatal(err)
 	}

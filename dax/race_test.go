@@ -371,7 +371,7 @@ func TestSC19_SC20_SC21_Pins(t *testing.T) {
 			f.mustWrite(data, 0)
 			v := f.mapView(newSpace(), 0, 8, sharedRW)
 			load(t, v, pageSize, 1)
-			pin, err := f.m.Pin(ctx, pageSize+10, 20, true, f)
+			pin, err := f.m.Pin(ctx, pageSize+10, 20, dax.PinWrite, f)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -413,7 +413,7 @@ func TestSC19_SC20_SC21_Pins(t *testing.T) {
 func TestPinReleasedDuringFlush(t *testing.T) {
 	f, dev := newSimFile(t, 64, dax.Config{})
 	f.mustWrite(fill(run, 1), 0)
-	pin, err := f.m.Pin(ctx, 0, 4, true, f)
+	pin, err := f.m.Pin(ctx, 0, 4, dax.PinWrite, f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -525,7 +525,7 @@ func TestSG11_SG12_NoWaitAndInterrupt(t *testing.T) {
 	var all []chan error
 	all = append(all, start(func() error { return f.m.Fault(&vm.Fault{Ctx: short, View: w, Page: 1}, f) }))
 	all = append(all, start(func() error { _, err := f.m.ReadAt(short, make([]byte, 1), 0, f); return err }))
-	all = append(all, start(func() error { _, err := f.m.Pin(short, 0, 1, false, f); return err }))
+	all = append(all, start(func() error { _, err := f.m.Pin(short, 0, 1, 0, f); return err }))
 	all = append(all, start(func() error { _, err := f.m.WriteAt(short, []byte{1}, 0, f); return err }))
 	until(t, "all wait", func() bool { return dax.Sleepers(f.m) == len(all) })
 	cancel()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"syscall"
 
 	"godax/pmem"
@@ -41,6 +42,9 @@ func (m *Mapping) ReadAt(ctx context.Context, b []byte, off int64, p Populator) 
 			}
 		}
 		done += n
+		if err == nil && done < len(b) {
+			err = canceled(ctx)
+		}
 		if err != nil {
 			return done, err
 		}
@@ -49,6 +53,113 @@ func (m *Mapping) ReadAt(ctx context.Context, b []byte, off int64, p Populator) 
 		return done, io.EOF
 	}
 	return done, nil
+}
+
+// ReadHit copies len(b) bytes at off if they lie before the end of the file and in the
+// frames of one entry of the index that are the file's own; otherwise it does nothing
+// and returns false. It takes no lock at all: the bytes are those of the file only if
+// nobody has had the inode lock exclusively meanwhile, which the caller finds out
+// afterwards (package rwsem: Version, Unchanged). If somebody had, b holds anything.
+func (m *Mapping) ReadHit(b []byte, off int64) bool {
+	size := m.size.Load()
+	if off < 0 || off > size || int64(len(b)) > size-off || len(b) == 0 {
+		return false
+	}
+	page := pageOf(off)
+	val, order, ok := m.index.Load(page)
+	w := word(val)
+	if !ok || !w.is(wMapped) || w.is(wCached) {
+		return false
+	}
+	first := base(page, order)
+	if int64(len(b)) > int64(first+pages(order))*pmem.PageSize-off {
+		return false
+	}
+	pfn := w.at(page - first).pfn()
+	dev, ok := pmem.Lookup(pfn)
+	if !ok {
+		return false
+	}
+	inPage := off % pmem.PageSize
+	run, err := dev.DirectAccess(pfn.Page(), pagesUp(inPage+int64(len(b))), pmem.Normal)
+	if err != nil || int64(len(run.Bytes)) < inPage+int64(len(b)) {
+		return false
+	}
+	copy(b, run.Bytes[inPage:])
+	runtime.KeepAlive(dev) // its addresses stay readable so long, also if it is closed now
+	return true
+}
+
+// ReadTo is ReadAt for bytes that go elsewhere than into memory of this process: f is
+// given the n bytes at off piece by piece, straight in their frames, and returns how many
+// of them it took. It ends after the first short piece, or error of f. ReadTo returns how
+// many bytes f took in all. No lock but the inode's is held while f runs, so f may touch
+// a view of the same file. Cached pages are copied out first.
+func (m *Mapping) ReadTo(ctx context.Context, off, n int64, p Populator, f func(b []byte) (int, error)) (int64, error) {
+	if off < 0 || n < 0 {
+		return 0, fmt.Errorf("dax: read of %d bytes at %d: %w", n, off, syscall.EINVAL)
+	}
+	n = min(n, max(m.size.Load()-off, 0))
+	var done int64
+	for done < n {
+		if err := canceled(ctx); err != nil {
+			return done, err
+		}
+		b, err := m.readBytes(off+done, n-done)
+		if err == errMiss {
+			if err = m.fill(ctx, pageOf(off+done), p); err != nil {
+				return done, err
+			}
+			continue
+		}
+		if err != nil {
+			return done, err
+		}
+		k, err := f(b)
+		done += int64(k)
+		if err != nil || k < len(b) {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// readBytes returns at most n bytes at off: those in the frames of one entry, zeroes, or
+// a copy of a cached page. errMiss if the index has nothing.
+func (m *Mapping) readBytes(off, n int64) ([]byte, error) {
+	page := pageOf(off)
+	val, order, ok := m.index.Load(page)
+	w := word(val)
+	if !ok || !w.is(wMapped|wZero) {
+		return nil, errMiss
+	}
+	first := base(page, order)
+	n = min(n, int64(first+pages(order))*pmem.PageSize-off)
+	switch {
+	case w.is(wZero):
+		return zeroes[:min(n, int64(len(zeroes)))], nil
+	case w.is(wCached):
+		b := make([]byte, n)
+		_, err := m.copyCached(page, b, off, false)
+		return b, err
+	}
+	run, inPage, err := goodBytes(w.at(page-first).pfn(), off, n)
+	if err != nil {
+		return nil, fmt.Errorf("dax: read at %d: %w", off, err)
+	}
+	b := run.Bytes[inPage:]
+	return b[:min(n, int64(len(b)))], nil
+}
+
+// goodBytes returns the frames from pfn on that hold the n bytes at off, up to the first
+// bad one, and where in them off is.
+func goodBytes(pfn pmem.PFN, off, n int64) (run pmem.Run, inPage int64, err error) {
+	inPage = off % pmem.PageSize
+	run, err = frameBytes(pfn, pagesUp(inPage+n), pmem.Normal)
+	if errors.Is(err, pmem.ErrPoisoned) {
+		run, err = frameBytes(pfn, 1, pmem.Normal)
+	}
+	return run, inPage, err
 }
 
 // errMiss: the index has nothing for the page.
@@ -71,12 +182,7 @@ func (m *Mapping) readPiece(b []byte, off int64) (int, error) {
 	case w.is(wCached):
 		return m.copyCached(page, b[:n], off, false)
 	}
-	inPage := off % pmem.PageSize
-	pfn := w.at(page - first).pfn()
-	run, err := frameBytes(pfn, pagesUp(inPage+n), pmem.Normal)
-	if errors.Is(err, pmem.ErrPoisoned) {
-		run, err = frameBytes(pfn, 1, pmem.Normal) // up to the bad page
-	}
+	run, inPage, err := goodBytes(w.at(page-first).pfn(), off, n)
 	if err != nil {
 		return 0, fmt.Errorf("dax: read at %d: %w", off, err)
 	}
@@ -88,7 +194,7 @@ func (m *Mapping) readPiece(b []byte, off int64) (int, error) {
 // process's memory, whose faults never need us. errMiss if the page is no longer a
 // cached one.
 func (m *Mapping) copyCached(page uint64, b []byte, off int64, write bool) (int, error) {
-	s, err := m.grab(wait{}, page, 0)
+	s, err := m.grab(nil, page, 0)
 	if err != nil {
 		return 0, err
 	}
@@ -113,7 +219,9 @@ func (m *Mapping) copyCached(page uint64, b []byte, off int64, write bool) (int,
 
 // fill makes the index answer reads of the page.
 func (m *Mapping) fill(ctx context.Context, page uint64, p Populator) error {
-	m.inval.RLock()
+	if err := m.lockShared(ctx); err != nil {
+		return err
+	}
 	defer m.inval.RUnlock()
 	return m.fillLocked(ctx, page, p)
 }
@@ -143,13 +251,13 @@ func (m *Mapping) readOrder(page, end uint64) uint {
 // answer locks a slot of the given order around the page, or if smaller entries
 // are in the way one of a single page, and resolves it.
 func (m *Mapping) answer(ctx context.Context, q question, order uint, p Populator) (slot, error) {
-	s, err := m.grab(wait{ctx: ctx, nowait: q.nowait}, q.page, order)
+	s, err := m.grab(ctx, q.page, order)
 	if errors.Is(err, vm.ErrFallback) {
-		s, err = m.grab(wait{ctx: ctx, nowait: q.nowait}, q.page, 0)
+		s, err = m.grab(ctx, q.page, 0)
 	}
 	if err != nil {
 		return slot{}, err
 	}
-	s, _, err = m.resolve(s, q, p)
+	s, _, err = m.resolve(ctx, s, q, p)
 	return s, err
 }

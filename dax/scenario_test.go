@@ -661,7 +661,7 @@ func TestSB29_Evict(t *testing.T) {
 	if err := f.m.Attach(ctx, v, f); !errors.Is(err, dax.ErrGone) {
 		t.Errorf("attach afterwards: %v", err)
 	}
-	if _, err := f.m.Pin(ctx, 0, 1, false, f); !errors.Is(err, dax.ErrGone) {
+	if _, err := f.m.Pin(ctx, 0, 1, 0, f); !errors.Is(err, dax.ErrGone) {
 		t.Errorf("pin afterwards: %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"godax/internal/hook"
 	"godax/vm"
 )
 
@@ -16,12 +17,6 @@ type slot struct {
 
 func (s slot) end() uint64 { return s.page + pages(s.order) }
 
-// wait says how an operation may sleep.
-type wait struct {
-	ctx    context.Context // may be nil
-	nowait bool
-}
-
 // grab locks the slot around page for a request of the given order, making a
 // placeholder where the index has nothing (semantics 3.2, rows 1 to 4).
 //
@@ -29,13 +24,16 @@ type wait struct {
 // vm.ErrFallback, at once. An order-0 request inside a larger zero entry or
 // placeholder removes that first; inside a larger mapped entry it gets the whole
 // entry.
-func (m *Mapping) grab(w wait, page uint64, order uint) (slot, error) {
+//
+// ctx bounds the wait for a locked entry and may be nil.
+func (m *Mapping) grab(ctx context.Context, page uint64, order uint) (slot, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	// Whoever is woken may find another entry, or a conflict, and leave without locking
 	// the one it slept on: then the next in that queue must run (L5), and must not wait
 	// until this goroutine has slept on another.
 	var woken wakeup
+	waited := false
 	defer func() { m.handOnLocked(woken) }()
 	for {
 		if m.dead {
@@ -45,6 +43,7 @@ func (m *Mapping) grab(w wait, page uint64, order uint) (slot, error) {
 		if !ok {
 			s := slot{page: base(page, order), order: order, word: wLocked}
 			m.index.Store(s.page, order, uint64(s.word))
+			hook.Acquire(hook.Entry, m, s.page, !waited)
 			return s, nil
 		}
 		if have < order {
@@ -52,12 +51,10 @@ func (m *Mapping) grab(w wait, page uint64, order uint) (slot, error) {
 		}
 		s := slot{page: first, order: have, word: word(val)}
 		if s.word.is(wLocked) {
-			if w.nowait {
-				return slot{}, ErrWouldBlock
-			}
 			m.handOnLocked(woken)
 			woken = wakeup{}
-			if err := m.waitLocked(w.ctx, first, true); err != nil {
+			waited = true
+			if err := m.waitLocked(ctx, first, true); err != nil {
 				return slot{}, err
 			}
 			woken = wakeup{first, true}
@@ -65,6 +62,7 @@ func (m *Mapping) grab(w wait, page uint64, order uint) (slot, error) {
 		}
 		s.word |= wLocked
 		m.index.Store(s.page, s.order, uint64(s.word))
+		hook.Acquire(hook.Entry, m, s.page, !waited)
 		if order == 0 && have > 0 && !s.word.is(wMapped) {
 			m.downgradeLocked(s)
 			continue
@@ -97,17 +95,21 @@ func (m *Mapping) handOnLocked(w wakeup) {
 func (m *Mapping) downgradeLocked(s slot) {
 	if s.word.is(wZero) {
 		m.mu.Unlock()
-		m.views.Unmap(s.page, pages(s.order), false)
+		m.unmap(s.page, pages(s.order), false)
 		m.mu.Lock()
 	}
 	m.eraseLocked(s.page)
 }
 
-// eraseLocked removes the entry that covers page and wakes all its waiters.
+// eraseLocked removes the entry that covers page and wakes all its waiters. If the
+// entry is locked it is the caller who locked it.
 func (m *Mapping) eraseLocked(page uint64) {
-	first, _, _, ok := m.index.Next(page, page)
+	first, _, val, ok := m.index.Next(page, page)
 	if !ok {
 		panic(fmt.Sprintf("dax: no entry at page %d to remove", page))
+	}
+	if word(val).is(wLocked) {
+		hook.Release(hook.Entry, m, first)
 	}
 	m.index.Erase(page)
 	m.wakeAllLocked(first)
@@ -126,7 +128,9 @@ func (m *Mapping) ungrabLocked(s slot) {
 	if !ok || order != s.order || word(val) != s.word || !s.word.is(wLocked) {
 		panic(fmt.Sprintf("dax: unlock of page %d order %d: index has %#x order %d", s.page, s.order, val, order))
 	}
+	hook.Release(hook.Entry, m, s.page)
 	m.index.Store(s.page, s.order, uint64(s.word&^wLocked))
+	m.debugCheckLocked()
 	m.wakeOneLocked(s.page)
 }
 

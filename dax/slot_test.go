@@ -43,7 +43,7 @@ func (m *Mapping) asleep(t *testing.T, n int) {
 
 func mustGrab(t *testing.T, m *Mapping, page uint64, order uint) slot {
 	t.Helper()
-	s, err := m.grab(wait{nowait: true}, page, order)
+	s, err := m.grab(NoWait(nil), page, order)
 	if err != nil {
 		t.Fatalf("grab %d order %d: %v", page, order, err)
 	}
@@ -64,7 +64,7 @@ func TestSA4_HugeMeetsSmall(t *testing.T) {
 		for _, locked := range []word{0, wLocked} {
 			m := newSlots()
 			m.put(8+pos, 0, wZero|locked)
-			if _, err := m.grab(wait{}, 10, smallPMD); !errors.Is(err, vm.ErrFallback) {
+			if _, err := m.grab(nil, 10, smallPMD); !errors.Is(err, vm.ErrFallback) {
 				t.Errorf("small entry at %d, locked %t: %v, want a fallback at once", pos, locked != 0, err)
 			}
 			if order, w, ok := m.has(8 + pos); !ok || order != 0 || w != wZero|locked {
@@ -110,7 +110,7 @@ func TestSA7_OneQueueForHuge(t *testing.T) {
 	got := make(chan slot)
 	for i := range uint64(4) {
 		go func() {
-			s, err := m.grab(wait{}, 8+i, 0)
+			s, err := m.grab(nil, 8+i, 0)
 			if err != nil {
 				t.Error(err)
 			}
@@ -139,7 +139,7 @@ func TestSA8_SA9_WakeAll(t *testing.T) {
 			got := make(chan uint64, n)
 			for i := range uint64(n) {
 				go func() {
-					s, err := m.grab(wait{}, 8+i%4, 0)
+					s, err := m.grab(nil, 8+i%4, 0)
 					if err != nil {
 						t.Error(err)
 						got <- 0
@@ -153,7 +153,7 @@ func TestSA8_SA9_WakeAll(t *testing.T) {
 			m.asleep(t, n)
 			if rekey {
 				// The huge placeholder becomes small zero entries, one of them locked.
-				r := &Request{Mapping: m, Page: 9, N: 3, Order: smallPMD, answers: []answer{{9, 1, wZero}}}
+				r := &Request{Mapping: m, Page: 9, N: 3, Order: smallPMD, answers: []answer{{page: 9, n: 1, word: wZero}}}
 				m.ungrab(m.apply(s, r))
 			} else {
 				m.giveUp(s)
@@ -185,11 +185,11 @@ func TestSA10_WakeHandedOn(t *testing.T) {
 		s := mustGrab(t, m, 8, smallPMD)
 		fallback := make(chan error, 1)
 		go func() {
-			_, err := m.grab(wait{}, 8, smallPMD) // the huge entry it waits for becomes a small one
+			_, err := m.grab(nil, 8, smallPMD) // the huge entry it waits for becomes a small one
 			fallback <- err
 		}()
 		m.asleep(t, 1)
-		r := &Request{Mapping: m, Page: 8, N: 1, Order: smallPMD, answers: []answer{{8, 1, wZero}}}
+		r := &Request{Mapping: m, Page: 8, N: 1, Order: smallPMD, answers: []answer{{page: 8, n: 1, word: wZero}}}
 		out := m.apply(s, r)
 		if err := <-fallback; !errors.Is(err, vm.ErrFallback) {
 			t.Errorf("got %v, want a fallback", err)
@@ -204,7 +204,7 @@ func TestSA10_WakeHandedOn(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			first, second := make(chan error, 1), make(chan error, 1)
 			try := func(ctx context.Context, done chan error) {
-				s, err := m.grab(wait{ctx: ctx}, 5, 0)
+				s, err := m.grab(ctx, 5, 0)
 				if err == nil {
 					m.ungrab(s)
 				}
@@ -254,7 +254,7 @@ func TestSA10_WakeHandedOn(t *testing.T) {
 		m.asleep(t, 1) // on 4
 		next := make(chan slot, 1)
 		go func() {
-			s, err := m.grab(wait{}, 4, 0)
+			s, err := m.grab(nil, 4, 0)
 			if err != nil {
 				t.Error(err)
 			}
@@ -295,7 +295,7 @@ func TestSA11_NonExclusiveWaiter(t *testing.T) {
 	m.asleep(t, 1)
 	got := make(chan slot, 1)
 	go func() {
-		s, err := m.grab(wait{}, 5, 0)
+		s, err := m.grab(nil, 5, 0)
 		if err != nil {
 			t.Error(err)
 		}
@@ -399,7 +399,7 @@ func TestSA16_MarksSurvive(t *testing.T) {
 	s := mustGrab(t, m, 11, 0)
 	check("locked", 8)
 	m.mu.Lock()
-	m.setLocked(&s, s.word|wShared)
+	m.setLocked(&s, s.word&^wWrite|wShared)
 	m.mu.Unlock()
 	check("stored again", 8)
 	m.ungrab(s)

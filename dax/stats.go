@@ -12,6 +12,7 @@ type Stats struct {
 	Collected atomic.Uint64 // pages found written by a view's collector
 	Cleaned   atomic.Uint64 // pages flushed by Writeback
 	Evicted   atomic.Uint64 // cached pages given up
+	Stale     atomic.Uint64 // answers that differed from the entry, with Config.AlwaysAsk
 }
 
 // Stats returns the mapping's counters; they may be read at any time.

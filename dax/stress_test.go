@@ -129,7 +129,7 @@ func stress(t *testing.T, onePage bool, length time.Duration, seed uint64) {
 		}
 	})
 	loop(13, func(r *rand.Rand) {
-		pin, err := f.m.Pin(nil, r.Int64N(kept-8), 8, r.IntN(2) == 0, f)
+		pin, err := f.m.Pin(nil, r.Int64N(kept-8), 8, dax.PinFlags(r.IntN(2)), f)
 		if err == nil {
 			runtime.Gosched()
 			pin.Release()

@@ -1,6 +1,29 @@
 package dax
 
-import "context"
+import (
+	"context"
+
+	"godax/internal/hook"
+	"godax/internal/rwsem"
+)
+
+// NoWait returns a context with which no call of this package sleeps: where it would
+// have to, it fails with [ErrWouldBlock] (Linux: IOCB_NOWAIT). ctx may be nil.
+//
+// Views without demand faults have to be filled again after some changes, which can
+// take long: with such a view attached these changes are refused as well.
+func NoWait(ctx context.Context) context.Context { return rwsem.NoWait(ctx) }
+
+// mayWait reports whether ctx, which may be nil, allows sleeping.
+func mayWait(ctx context.Context) bool { return rwsem.MayWait(ctx) }
+
+// lockErr is the error of a lock that was not taken.
+func lockErr(err error) error {
+	if err == rwsem.ErrWouldBlock {
+		return ErrWouldBlock
+	}
+	return err
+}
 
 // waiter is one goroutine asleep on an entry. Its channel is closed by the wake.
 type waiter struct {
@@ -13,6 +36,9 @@ type waiter struct {
 // before is stale then (L8). An exclusive waiter that returns nil must lock the
 // entry or hand the wake on with wakeOneLocked (L5).
 func (m *Mapping) waitLocked(ctx context.Context, key uint64, exclusive bool) error {
+	if !mayWait(ctx) {
+		return ErrWouldBlock
+	}
 	w := &waiter{wake: make(chan struct{}), exclusive: exclusive}
 	m.waiters[key] = append(m.waiters[key], w)
 	m.mu.Unlock()
@@ -21,6 +47,8 @@ func (m *Mapping) waitLocked(ctx context.Context, key uint64, exclusive bool) er
 	if ctx != nil {
 		done = ctx.Done()
 	}
+	hook.At(hook.WaiterQueued, m, key)
+	hook.Block(w.wake, done)
 	var err error
 	select {
 	case <-w.wake:

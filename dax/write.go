@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"godax/internal/hook"
 	"godax/pmem"
 )
 
@@ -34,11 +35,16 @@ func (m *Mapping) WriteAt(ctx context.Context, b []byte, off int64, p Populator)
 	if len(b) == 0 {
 		return 0, nil
 	}
-	if off > m.size.Load() {
+	size := m.size.Load()
+	if !mayWait(ctx) && m.fills.Load() > 0 && off+int64(len(b)) > size {
+		return 0, ErrWouldBlock // views that see the end would have to be filled again
+	}
+	if off > size {
 		if err := m.zeroTail(ctx, p); err != nil {
 			return 0, err
 		}
 	}
+	defer m.settle()
 	done := 0
 	for done < len(b) {
 		at := off + int64(done)
@@ -47,17 +53,98 @@ func (m *Mapping) WriteAt(ctx context.Context, b []byte, off int64, p Populator)
 			if err = canceled(ctx); err == nil {
 				err = m.fillForWrite(ctx, at, int64(len(b)-done), p)
 			}
+			hook.At(hook.WriteInvalidated, m, pageOf(at))
 		}
 		done += n
 		m.grow(at+int64(n), n)
+		if err == nil && done < len(b) {
+			hook.At(hook.WritePiece, m, pageOf(at))
+			err = canceled(ctx)
+		}
 		if err != nil {
 			m.dropPastEnd()
-			m.settle()
 			return done, err
 		}
 	}
-	m.settle()
 	return done, nil
+}
+
+// WriteFrom is WriteAt for bytes that come from elsewhere than memory of this process:
+// f is given the place of the n bytes at off piece by piece, straight in their frames,
+// and returns how many bytes it has put there. It ends after the first short piece, or
+// error of f. WriteFrom returns how many bytes were written in all. No lock but the
+// inode's is held while f runs, so f may touch a view of the same file. Cached pages are
+// filled through a buffer.
+//
+// Pages on bad media cannot be written so: EIO, also pmem.ErrPoisoned.
+func (m *Mapping) WriteFrom(ctx context.Context, off, n int64, p Populator, f func(b []byte) (int, error)) (int64, error) {
+	if off < 0 || n < 0 || n > math.MaxInt64-pmem.PageSize-off {
+		return 0, fmt.Errorf("dax: write of %d bytes at %d: %w", n, off, syscall.EINVAL)
+	}
+	if m.cfg.ReadOnly {
+		return 0, syscall.EROFS
+	}
+	if !mayWait(ctx) && m.fills.Load() > 0 {
+		return 0, ErrWouldBlock
+	}
+	defer m.settle()
+	if off > m.size.Load() {
+		if err := m.zeroTail(ctx, p); err != nil {
+			return 0, err
+		}
+	}
+	var done int64
+	for done < n {
+		at := off + done
+		k, short, err := m.writeFromPiece(at, n-done, f)
+		if err == errMiss {
+			if err = canceled(ctx); err == nil {
+				err = m.fillForWrite(ctx, at, n-done, p)
+			}
+			hook.At(hook.WriteInvalidated, m, pageOf(at))
+		}
+		done += int64(k)
+		m.grow(at+int64(k), k)
+		if err != nil || short {
+			m.dropPastEnd()
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// writeFromPiece has f store into the one entry that off lies in; errMiss if the index
+// does not allow stores there.
+func (m *Mapping) writeFromPiece(off, n int64, f func(b []byte) (int, error)) (done int, short bool, err error) {
+	page := pageOf(off)
+	val, order, ok := m.index.Load(page)
+	w := word(val)
+	if !ok || !w.answers(IntentWrite) {
+		return 0, false, errMiss
+	}
+	first := base(page, order)
+	n = min(n, int64(first+pages(order))*pmem.PageSize-off)
+	if w.is(wCached) {
+		b := make([]byte, n)
+		k, ferr := f(b)
+		done, err = m.copyCached(page, b[:k], off, true)
+		if err == nil {
+			err = ferr
+		}
+		return done, k < len(b), err
+	}
+	run, inPage, err := goodBytes(w.at(page-first).pfn(), off, n)
+	if err != nil {
+		return 0, false, fmt.Errorf("dax: write at %d: %w", off, err)
+	}
+	b := run.Bytes[inPage:]
+	b = b[:min(n, int64(len(b)))]
+	done, err = f(b)
+	// What f has stored beyond what it says is there all the same.
+	for at := page; at < page+pagesUp(inPage+int64(len(b))); at++ {
+		m.markDirty(at)
+	}
+	return done, done < len(b), err
 }
 
 // dropPastEnd removes the entries of pages that a write was given and did not get
@@ -66,7 +153,7 @@ func (m *Mapping) dropPastEnd() {
 	if _, _, _, ok := m.index.Next(m.pageEnd(), ToEnd); !ok {
 		return // mostly; faults under way need not be waited for
 	}
-	m.inval.Lock()
+	_ = m.inval.Lock(nil) // cannot fail without a context
 	defer m.inval.Unlock()
 	m.remove(m.pageEnd(), ToEnd)
 }
@@ -80,7 +167,7 @@ func (m *Mapping) grow(end int64, n int) {
 	}
 	m.size.Store(end)
 	if old, now := pagesUp(size), pagesUp(end); now > old && m.views.Len() > 0 {
-		m.views.Unmap(old, now-old, false)
+		m.unmap(old, now-old, false)
 	}
 }
 
@@ -131,7 +218,7 @@ func (m *Mapping) writeBad(b []byte, off int64, pfn pmem.PFN, err error) (int, e
 		if err := clearPoison(pfn); err != nil {
 			return 0, fmt.Errorf("dax: write at %d: %w", off, err)
 		}
-		m.views.Unmap(page, 1, false) // views without demand faults have a SIGBUS there
+		m.unmap(page, 1, false) // views without demand faults have a SIGBUS there
 	}
 	m.markDirty(page)
 	return done, nil
@@ -185,7 +272,9 @@ func (m *Mapping) staysDirty(page uint64) bool {
 
 // fillForWrite makes the index allow stores at off, the next n of which follow.
 func (m *Mapping) fillForWrite(ctx context.Context, off, n int64, p Populator) error {
-	m.inval.RLock()
+	if err := m.lockShared(ctx); err != nil {
+		return err
+	}
 	defer m.inval.RUnlock()
 	page := pageOf(off)
 	q := question{
@@ -197,6 +286,9 @@ func (m *Mapping) fillForWrite(ctx context.Context, off, n int64, p Populator) e
 	order := alignedOrder(page, uint64(off%pmem.PageSize+n)/pmem.PageSize, m.cfg.PMDOrder)
 	if off%pmem.PageSize != 0 {
 		order = 0
+	}
+	if !mayWait(ctx) && m.fills.Load() > 0 {
+		return ErrWouldBlock // a hole that is filled may be a zero page in views
 	}
 	s, err := m.answer(ctx, q, order, p)
 	if err == nil {
@@ -215,7 +307,9 @@ func (m *Mapping) zeroTail(ctx context.Context, p Populator) error {
 	if size%pmem.PageSize == 0 {
 		return nil
 	}
-	m.inval.RLock()
+	if err := m.lockShared(ctx); err != nil {
+		return err
+	}
 	defer m.inval.RUnlock()
 	return m.zeroBytes(ctx, size, pmem.PageSize-size%pmem.PageSize, p)
 }
@@ -235,7 +329,9 @@ func (m *Mapping) ZeroRange(ctx context.Context, off, n int64, p Populator) erro
 	if off >= size {
 		return nil
 	}
-	m.inval.RLock()
+	if err := m.lockShared(ctx); err != nil {
+		return err
+	}
 	err := m.zeroBytes(ctx, off, min(n, size-off), p)
 	m.inval.RUnlock()
 	m.settle()

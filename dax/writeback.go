@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"godax/internal/hook"
 	"godax/pmem"
 	"godax/vm"
 )
@@ -49,6 +50,7 @@ func (m *Mapping) Writeback(ctx context.Context, off, n int64) (WritebackStats, 
 	m.mu.Lock()
 	m.index.TagMarked(first, last, markDirty, markToWrite)
 	m.mu.Unlock()
+	hook.At(hook.WritebackTagged, m, first)
 
 	for next := first; ; {
 		s, pinned, ok, err := m.takeTagged(ctx, next, last)
@@ -90,7 +92,9 @@ func (m *Mapping) collect(ctx context.Context, page, n uint64) (uint64, error) {
 	if m.views.Len() == 0 {
 		return 0, nil
 	}
-	m.wbMu.Lock()
+	if err := m.wbMu.Lock(ctx); err != nil {
+		return 0, lockErr(err)
+	}
 	defer m.wbMu.Unlock()
 	var found []run
 	var err error
@@ -145,6 +149,7 @@ func (m *Mapping) takeTagged(ctx context.Context, next, last uint64) (s slot, pi
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var woken wakeup
+	waited := false
 	defer func() { m.handOnLocked(woken) }()
 	for {
 		if err := canceled(ctx); err != nil {
@@ -160,11 +165,12 @@ func (m *Mapping) takeTagged(ctx context.Context, next, last uint64) (s slot, pi
 			if err := m.waitLocked(ctx, first, true); err != nil {
 				return slot{}, false, false, err
 			}
-			woken = wakeup{first, true}
+			woken, waited = wakeup{first, true}, true
 			continue
 		}
 		s := slot{first, order, word(val) | wLocked}
 		m.index.Store(s.page, s.order, uint64(s.word))
+		hook.Acquire(hook.Entry, m, s.page, !waited)
 		m.index.ClearMark(first, markToWrite)
 		return s, m.pins.written(s.page, pages(order)), true, nil
 	}
@@ -175,8 +181,11 @@ func (m *Mapping) takeTagged(ctx context.Context, next, last uint64) (s slot, pi
 // that starts meanwhile still sees it, and waits for the lock. It stays if there was
 // a pin to store through before the flush: the stores may come after it.
 func (m *Mapping) clean(s slot, pinned bool) error {
+	hook.At(hook.TowriteCleared, m, s.page)
 	m.views.Protect(s.page, pages(s.order))
+	hook.At(hook.Protected, m, s.page)
 	err := m.flush(s)
+	hook.At(hook.Flushed, m, s.page)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err == nil {

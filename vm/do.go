@@ -8,7 +8,7 @@ import (
 // Do runs f, which accesses the view's bytes in the calling goroutine (not in
 // others that it starts), and turns a memory fault at an address in the view
 // (SIGBUS past the end or on a bad page, SIGSEGV for a store that is not allowed)
-// into a [*BusError]. What f did before the fault stays done. Every other panic
+// into a [*BusError], which is [pmem.ErrPoisoned] if NotifyFailure told of the page. What f did before the fault stays done. Every other panic
 // goes on.
 func (v *ProcessView) Do(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
@@ -23,7 +23,7 @@ func (v *ProcessView) Do(f func() error) (err error) {
 		})
 		if ok {
 			if page, inside := v.pageAt(fault.Addr()); inside {
-				err = &BusError{Page: page, Err: fault}
+				err = &BusError{Page: page, Err: v.cause(page, fault)}
 				return
 			}
 		}

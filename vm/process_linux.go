@@ -3,11 +3,11 @@ package vm
 import (
 	"fmt"
 	"os"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
+	"godax/internal/hook"
 	"godax/pmem"
 )
 
@@ -42,16 +42,18 @@ type ProcessView struct {
 
 	// mu is the page-table lock, innermost. It guards what follows, and is held
 	// during system calls that change the area.
-	mu      sync.Mutex
-	closed  bool
-	live    bool     // Complete was called: somebody may be accessing the bytes
-	segs    segments // what is mapped
-	counted int      // of segs in mappings
-	pending segment  // installed and not mapped yet, if n is not 0
-	stale   runSet   // to be filled again
-	written runSet   // stored to, or not known not to be, and not collected
-	zeroFD  int      // a sparse file for Zero pages where the zero page cannot be told from a copy; -1 if unused
-	vec     []pageRegion
+	mu       hook.Mutex
+	closed   bool
+	live     bool     // Complete was called: somebody may be accessing the bytes
+	segs     segments // what is mapped
+	counted  int      // of segs in mappings
+	pending  segment  // installed and not mapped yet, if n is not 0
+	stale    runSet   // to be filled again
+	written  runSet   // stored to, or not known not to be, and not collected
+	failed   runSet   // Gone because NotifyFailure said so
+	failures []Failure
+	zeroFD   int // a sparse file for Zero pages where the zero page cannot be told from a copy; -1 if unused
+	vec      []pageRegion
 
 	// beforeTrack, if a test has set it, runs between mmap and the start of tracking,
 	// with mu held.
@@ -84,6 +86,7 @@ func NewView(page, n uint64, flags Flags, o ViewOptions) (*ProcessView, error) {
 		unit = 1 << (pudOrder + pmem.PageShift)
 	}
 	v := &ProcessView{page: page, n: n, flags: flags, opts: o, kernel: openKernel(), zeroFD: -1}
+	v.mu.SetRank(hook.PageTable)
 	if v.copiesPages() && v.kernel.pagemap < 0 {
 		return nil, fmt.Errorf("vm: writable private view: %w", v.kernel.pmErr)
 	}
@@ -305,6 +308,9 @@ func (v *ProcessView) mapLocked(s segment) error {
 		}
 	}
 	v.noteReplacedLocked(s.page, s.end())
+	if s.kind != Gone {
+		v.failed.take(s.page, s.end())
+	}
 	v.segs.put(s)
 	v.countLocked()
 	if s.kind == Frames && s.write {
@@ -385,7 +391,14 @@ func (v *ProcessView) mapFramesLocked(s *segment, prot int) error {
 // mmapLocked replaces what is mapped at [page, end).
 func (v *ProcessView) mmapLocked(page, end uint64, prot, flags, fd int, off int64) error {
 	v.mmaps.Add(1)
-	return v.area.mmap(v.offset(page), bytesOf(end-page), prot, flags, fd, off)
+	if err := v.area.mmap(v.offset(page), bytesOf(end-page), prot, flags, fd, off); err != nil {
+		return err
+	}
+	if v.flags&NoHuge != 0 && fd >= 0 {
+		// Memory on pages of a fixed size refuses it, and rightly.
+		_ = v.area.madvise(v.offset(page), bytesOf(end-page), unix.MADV_NOHUGEPAGE)
+	}
+	return nil
 }
 
 // dropLocked puts memory of nobody at [page, end): zeros, and stores are lost. If
@@ -466,7 +479,7 @@ func (v *ProcessView) Close() error {
 		return ErrClosed
 	}
 	v.closed = true
-	v.segs, v.pending, v.stale, v.written = nil, segment{}, nil, nil
+	v.segs, v.pending, v.stale, v.written, v.failed = nil, segment{}, nil, nil, nil
 	err := v.area.unmap()
 	v.countLocked()
 	if v.zeroFD >= 0 {

@@ -11,8 +11,9 @@ import (
 type ProcessView struct{}
 
 var (
-	_ Collector  = (*ProcessView)(nil)
-	_ Prefaulter = (*ProcessView)(nil)
+	_ Collector       = (*ProcessView)(nil)
+	_ Prefaulter      = (*ProcessView)(nil)
+	_ FailureNotifier = (*ProcessView)(nil)
 )
 
 var errNoProcess = fmt.Errorf("vm: mappings of this process: %w", errors.ErrUnsupported)
@@ -60,5 +61,13 @@ func (v *ProcessView) MmapCalls() uint64 { return 0 }
 
 // Close does nothing.
 func (v *ProcessView) Close() error { return nil }
+
+// NotifyFailure implements [FailureNotifier].
+func (v *ProcessView) NotifyFailure(page, n uint64) {}
+
+// Failures is nil.
+func (v *ProcessView) Failures() []Failure { return nil }
+
+func (v *ProcessView) cause(_ uint64, fault error) error { return fault }
 
 func (v *ProcessView) pageAt(uintptr) (uint64, bool) { return 0, false }

@@ -3,6 +3,9 @@ package vm
 import (
 	"slices"
 	"sync"
+
+	"godax/internal/hook"
+	"godax/internal/rwsem"
 )
 
 // Views is the list of all views of one file (the reverse mapping, Linux's
@@ -11,20 +14,37 @@ import (
 // Locks: mu guards list. It comes after the entry lock and before the index lock
 // in the lock order; the views' own page-table locks come inside it.
 type Views struct {
-	mu   sync.RWMutex
+	mu   rwsem.RW
+	rank sync.Once // gives mu its rank, in debug builds
 	list []View
+}
+
+func (vs *Views) lock() {
+	vs.setRank()
+	_ = vs.mu.Lock(nil) // cannot fail without a context
+}
+
+func (vs *Views) rlock() {
+	vs.setRank()
+	_ = vs.mu.RLock(nil)
+}
+
+func (vs *Views) setRank() {
+	if hook.Enabled {
+		vs.rank.Do(func() { vs.mu.SetRank(hook.Views) })
+	}
 }
 
 // Add puts v on the list.
 func (vs *Views) Add(v View) {
-	vs.mu.Lock()
+	vs.lock()
 	defer vs.mu.Unlock()
 	vs.list = append(vs.list, v)
 }
 
 // Remove takes v off the list. It reports whether v was on it.
 func (vs *Views) Remove(v View) bool {
-	vs.mu.Lock()
+	vs.lock()
 	defer vs.mu.Unlock()
 	i := slices.Index(vs.list, v)
 	if i < 0 {
@@ -36,7 +56,7 @@ func (vs *Views) Remove(v View) bool {
 
 // Len is the number of views.
 func (vs *Views) Len() int {
-	vs.mu.RLock()
+	vs.rlock()
 	defer vs.mu.RUnlock()
 	return len(vs.list)
 }
@@ -45,7 +65,7 @@ func (vs *Views) Len() int {
 // the list locked for reading; f must not change the list. It stops when f
 // returns false.
 func (vs *Views) Each(page, n uint64, f func(View) bool) {
-	vs.mu.RLock()
+	vs.rlock()
 	defer vs.mu.RUnlock()
 	for _, v := range vs.list {
 		if first, count := v.Bounds(); Overlap(first, count, page, n) && !f(v) {

@@ -27,6 +27,7 @@ const (
 	Write                    // stores are allowed
 	Shared                   // stores reach the file; without it they go to private copies
 	Sync                     // MAP_SYNC: a store is possible only when the metadata to find it is durable
+	NoHuge                   // MADV_NOHUGEPAGE: only single pages are mapped; a handler falls back (F13)
 )
 
 // SharedWrite reports whether stores through the view reach the file.
@@ -118,8 +119,10 @@ type View interface {
 	Congruent(page uint64, order uint) bool
 
 	// Install puts a translation in place. Where one is present: the same frame means
-	// upgrade of the permission in place; a zero page met by a writable one, or a
-	// small table met by a huge one, is ErrRetry; another frame is an error.
+	// upgrade of the permission in place; a zero page met by a frame, or a small table
+	// met by a huge one, is ErrRetry; a huge zero page that meets another huge
+	// translation is ErrFallback (F12), and so is any huge one in a NoHuge view; another
+	// frame is an error.
 	// For a view that is a Prefaulter, whatever is present is replaced.
 	Install(t Translation) error
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"godax/dax"
 	"godax/internal/daxtest"
 	"godax/internal/extfmt"
 	"godax/pmem"
@@ -211,7 +212,7 @@ func TestConcurrentAllocation(t *testing.T) {
 				wg.Go(func() {
 					for k := range 40 {
 						off := int64((i*7+k*13)%1000) * pmem.PageSize
-						p, err := shared.Mapping().Pin(ctx, off, pmem.PageSize, true, shared)
+						p, err := shared.Mapping().Pin(ctx, off, pmem.PageSize, dax.PinWrite, shared)
 						if err != nil {
 							t.Error(err)
 							continue

@@ -48,6 +48,7 @@ const (
 	NoRank Rank = iota
 	Freeze
 	Inode
+	Mmap // of a view, held during an access and its faults; under Inode when a view is a user buffer
 	Fill
 	Inval
 	Transaction
@@ -60,7 +61,7 @@ const (
 )
 
 func (r Rank) String() string {
-	return [...]string{"no rank", "freeze", "inode", "fill", "inval", "transaction", "writeback", "entry", "extent", "views", "index", "page table"}[r]
+	return [...]string{"no rank", "freeze", "inode", "mmap", "fill", "inval", "transaction", "writeback", "entry", "extent", "views", "index", "page table"}[r]
 }
 
 // Hooks is what a test wants to be told. Any of them may be nil. They are called in the

@@ -2,8 +2,13 @@
 
 package hook
 
+import "sync"
+
 // Enabled reports whether the hooks are compiled in.
 const Enabled = false
+
+// Active reports that no hooks are set.
+func Active() bool { return false }
 
 // Set does nothing.
 func Set(*Hooks) *Hooks { return nil }
@@ -22,3 +27,9 @@ func Release(Rank, any, uint64) {}
 
 // Block does nothing.
 func Block(_, _ <-chan struct{}) {}
+
+// Mutex is a [sync.Mutex].
+type Mutex struct{ sync.Mutex }
+
+// SetRank does nothing.
+func (m *Mutex) SetRank(Rank) {}

@@ -2,7 +2,10 @@
 
 package hook
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Enabled reports whether the hooks are compiled in.
 const Enabled = true
@@ -11,6 +14,9 @@ var current atomic.Pointer[Hooks]
 
 // Set makes h the hooks of the process, nil none, and returns what was set before.
 func Set(h *Hooks) *Hooks { return current.Swap(h) }
+
+// Active reports whether hooks are set.
+func Active() bool { return current.Load() != nil }
 
 // At says that the goroutine is at a point.
 func At(p Point, obj any, page uint64) {
@@ -45,4 +51,35 @@ func Block(ready, done <-chan struct{}) {
 	if h := current.Load(); h != nil && h.Block != nil {
 		h.Block(ready, done)
 	}
+}
+
+// Mutex is a mutex that reports its holders: to Acquire with page 0 and itself as obj.
+// The zero value is free and has no rank. It must not be copied.
+type Mutex struct {
+	mu   sync.Mutex
+	rank Rank
+}
+
+// SetRank says where the lock stands in the lock order. Before the first use.
+func (m *Mutex) SetRank(r Rank) { m.rank = r }
+
+// Lock takes the lock.
+func (m *Mutex) Lock() {
+	m.mu.Lock()
+	Acquire(m.rank, m, 0, false)
+}
+
+// TryLock takes the lock if it is free.
+func (m *Mutex) TryLock() bool {
+	if !m.mu.TryLock() {
+		return false
+	}
+	Acquire(m.rank, m, 0, true)
+	return true
+}
+
+// Unlock gives the lock back.
+func (m *Mutex) Unlock() {
+	Release(m.rank, m, 0)
+	m.mu.Unlock()
 }

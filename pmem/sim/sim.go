@@ -229,11 +229,20 @@ func (d *Device) outOfRange(err error) error {
 
 // Poison makes the n pages at page bad: they fail with [pmem.ErrPoisoned] in Normal
 // mode, and their contents are lost, on the medium too (every byte becomes 0xbd,
-// which no reader may ever be given).
+// which no reader may ever be given). The holders are told ([pmem.Hold]).
 func (d *Device) Poison(page, n uint64) error {
 	if err := pmem.CheckPages(d.pages, page, n); err != nil {
 		return err
 	}
+	if err := d.spoil(page, n); err != nil {
+		return err
+	}
+	pmem.NotifyFailure(d, page, n)
+	return nil
+}
+
+// spoil is Poison without telling anybody.
+func (d *Device) spoil(page, n uint64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -286,11 +295,12 @@ func (d *Device) poisonedLocked(off, n int64) error {
 
 // Remove takes the device away, as if it were unplugged: every call fails with
 // [pmem.ErrRemoved]. Slices given out before stay readable until Close, so that a
-// use of them is a wrong result in a test and not its end.
+// use of them is a wrong result in a test and not its end. The holders are told.
 func (d *Device) Remove() {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.removed = true
+	d.mu.Unlock()
+	pmem.NotifyRemoval(d)
 }
 
 // SetMaxRun limits the answers of DirectAccess to n pages; 0 is no limit.

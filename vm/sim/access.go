@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"time"
 
+	"godax/internal/hook"
+	"godax/internal/rwsem"
 	"godax/pmem"
 	"godax/vm"
 )
@@ -64,7 +66,8 @@ func (v *View) access(ctx context.Context, page uint64, in int, b []byte, a vm.A
 		if idle++; idle > v.space.maxRetries {
 			return fmt.Errorf("%w: page %d, %d times", ErrNoProgress, page, idle)
 		}
-		if idle < 100 {
+		if idle < 100 || hook.Active() {
+			// A test that sets hooks decides itself who runs next.
 			runtime.Gosched()
 		} else {
 			time.Sleep(100 * time.Microsecond)
@@ -76,7 +79,9 @@ func (v *View) access(ctx context.Context, page uint64, in int, b []byte, a vm.A
 // round of faults. Not done and no error: start over. changes is the view's count
 // from before the attempt.
 func (v *View) try(ctx context.Context, page uint64, in int, b []byte, a vm.Access) (done bool, changes uint64, err error) {
-	v.mm.RLock()
+	if err := v.mm.RLock(ctx); err != nil {
+		return false, 0, err
+	}
 	defer v.mm.RUnlock()
 	if v.closed {
 		return false, 0, ErrClosed
@@ -138,10 +143,10 @@ func (v *View) fault(ctx context.Context, page uint64, level int, a vm.Access) e
 	private := a == vm.Store && v.flags&vm.Shared == 0
 	for ; level >= 0; level-- {
 		order := v.order(level)
-		if level > 0 && !v.space.tryAll && !v.Congruent(page, order) {
+		if level > 0 && !v.space.tryAll && (v.flags&vm.NoHuge != 0 || !v.Congruent(page, order)) {
 			continue
 		}
-		f := vm.Fault{Ctx: ctx, View: v, Page: page, Order: order, Access: a}
+		f := vm.Fault{Ctx: ctx, View: v, Page: page, Order: order, Access: a, NoWait: !rwsem.MayWait(ctx)}
 		if level == 0 {
 			if a != vm.MkWrite || private {
 				v.split(page)
@@ -151,6 +156,7 @@ func (v *View) fault(ctx context.Context, page uint64, level int, a vm.Access) e
 			}
 		}
 		v.space.stats.faults[a][level].Add(1)
+		hook.At(hook.OrderChosen, v, page)
 		err := v.handler.Fault(&f)
 		if f.Major {
 			v.space.stats.majors.Add(1)
@@ -167,6 +173,8 @@ func (v *View) fault(ctx context.Context, page uint64, level int, a vm.Access) e
 			if a == vm.MkWrite {
 				a = vm.Store // nothing is mapped any more
 			}
+		case ctx != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
+			return err // interrupted: no signal of its own
 		default:
 			v.space.stats.errors.Add(1)
 			return &vm.BusError{Page: page, Err: err}

@@ -36,6 +36,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"godax/internal/hook"
 	"godax/pmem"
 	"godax/vm"
 )
@@ -56,7 +57,7 @@ type Config struct {
 
 	// TryAll raises faults also at orders that the view cannot map (wrong colour, or
 	// the run leaves the view, or a store to a private view), for the handler to
-	// decline. Without it such orders are skipped.
+	// decline, and huge ones in a view with vm.NoHuge. Without it such orders are skipped.
 	TryAll bool
 
 	// MaxRetries is how many times in a row an access is repeated while nothing
@@ -159,6 +160,8 @@ func (s *Space) mapLocked(h vm.Handler, page, n uint64, flags vm.Flags, addr uin
 		}
 	}
 	v := &View{space: s, handler: h, page: page, n: n, addr: addr, flags: flags, roots: map[uint64]*slot{}}
+	v.mm.SetRank(hook.Mmap)
+	v.mu.SetRank(hook.PageTable)
 	s.views = slices.Insert(s.views, at, v)
 	return v, nil
 }

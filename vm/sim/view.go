@@ -2,8 +2,10 @@ package sim
 
 import (
 	"fmt"
-	"sync"
+	"slices"
 
+	"godax/internal/hook"
+	"godax/internal/rwsem"
 	"godax/pmem"
 	"godax/vm"
 )
@@ -19,15 +21,16 @@ type View struct {
 	flags   vm.Flags
 
 	// mm is held shared by an access from the walk to the end of its fault, and
-	// exclusively by Close (Linux: mmap_lock). It comes before every lock that a
-	// fault takes.
-	mm     sync.RWMutex
+	// exclusively by Close (Linux: mmap_lock, or the lock of one VMA). It comes before
+	// every lock that a fault takes.
+	mm     rwsem.RW
 	closed bool // guarded by mm
 
 	// mu is the page-table lock, innermost. It guards what follows.
-	mu      sync.Mutex
-	roots   map[uint64]*slot // by address >> order of the top level; never empty slots
-	changes uint64           // counts every change, to tell progress from none
+	mu       hook.Mutex
+	roots    map[uint64]*slot // by address >> order of the top level; never empty slots
+	changes  uint64           // counts every change, to tell progress from none
+	failures []vm.Failure
 }
 
 var _ vm.View = (*View)(nil)
@@ -75,6 +78,9 @@ func (v *View) Congruent(page uint64, order uint) bool {
 // shared page meeting it is no error, a second private copy is [vm.ErrRetry].
 // Whatever cannot be right is [ErrConflict].
 func (v *View) Install(t vm.Translation) error {
+	if v.flags&vm.NoHuge != 0 && t.N > 1 {
+		return vm.ErrFallback
+	}
 	level, err := v.checkInstall(t)
 	if err != nil {
 		return err
@@ -89,6 +95,8 @@ func (v *View) Install(t vm.Translation) error {
 		return vm.ErrRetry // a table of smaller ones is there
 	case present && at > level:
 		return vm.ErrRetry // a huge one covers it
+	case present && level > 0 && t.Kind == vm.Zero && old.kind != vm.Zero:
+		return vm.ErrFallback // something else took the place first (F12)
 	case present:
 		return v.meetLocked(old, t)
 	}
@@ -200,11 +208,38 @@ func (v *View) Protect(page, n uint64) {
 	})
 }
 
+var _ vm.FailureNotifier = (*View)(nil)
+
+// NotifyFailure implements [vm.FailureNotifier]. A later access faults, and the handler
+// says what it finds.
+func (v *View) NotifyFailure(page, n uint64) {
+	addr, pages := v.clip(page, n)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.eachLocked(addr, pages, func(base uint64, level int, s *slot) bool {
+		if s.kind != vm.Frames {
+			return false
+		}
+		order := v.order(level)
+		first, end := max(base, addr), min(base+1<<order, addr+pages)
+		v.failures = append(v.failures, vm.Failure{Addr: first * pmem.PageSize, Page: v.pageOf(first), N: end - first, Order: order})
+		v.changes++
+		return true
+	})
+}
+
+// Failures returns what the view was told by NotifyFailure, in that order.
+func (v *View) Failures() []vm.Failure {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.failures)
+}
+
 // Close takes the view out of its space, with all translations and private
 // copies, after the accesses under way have ended. The caller takes it off the
 // file's list first (dax.Mapping.Detach). Closing twice does nothing.
 func (v *View) Close() {
-	v.mm.Lock()
+	_ = v.mm.Lock(nil) // cannot fail without a context
 	defer v.mm.Unlock()
 	v.closed = true
 	v.Unmap(v.page, v.n, true)
