@@ -53,6 +53,8 @@ type node struct {
 	choice  int
 	last    int // who ran before
 	used    int // preemptions before this choice
+
+	now uint64 // the hash of the shared state
 }
 
 // preempts reports whether choosing c takes the word from somebody.
@@ -104,6 +106,18 @@ func (t *tree) end(*run) {
 	}
 }
 
+// known implements forgetful: the way to where a schedule branches off from the one before
+// was looked at then, and so was what follows a state that was met before.
+func (t *tree) known(*run) (now uint64, ok, known bool) {
+	switch {
+	case t.cut:
+		return 0, false, true
+	case t.depth < len(t.nodes):
+		return t.nodes[t.depth].now, true, true
+	}
+	return 0, false, false
+}
+
 func (t *tree) choose(r *run, enabled set, last int) (int, error) {
 	if t.cut {
 		return carryOn(enabled, last), nil
@@ -128,7 +142,7 @@ func (t *tree) choose(r *run, enabled set, last int) (int, error) {
 		return carryOn(enabled, last), nil
 	}
 	c := carryOn(enabled, last)
-	t.nodes = append(t.nodes, node{enabled: enabled, tried: set(0).with(c), choice: c, last: last, used: used})
+	t.nodes = append(t.nodes, node{enabled: enabled, tried: set(0).with(c), choice: c, last: last, used: used, now: r.now})
 	t.depth++
 	return c, nil
 }

@@ -71,6 +71,18 @@ func Explore(t testing.TB, c Config, fill func(s *Scenario)) Report {
 	return rep
 }
 
+// Find is [Explore] for scenarios that are wrong, to show that their checks see it: it
+// returns what failed first, and fails the test if nothing does.
+func Find(t testing.TB, c Config, fill func(s *Scenario)) (Report, error) {
+	t.Helper()
+	Enabled(t)
+	rep, failure := explore(t, c, fill)
+	if failure == nil {
+		t.Fatalf("sched: nothing fails: %v, %v", c.Strategy, rep)
+	}
+	return rep, failure
+}
+
 // explorer is one call of Explore.
 type explorer struct {
 	t    testing.TB
