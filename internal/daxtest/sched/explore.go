@@ -60,7 +60,8 @@ func (r Report) String() string {
 // check, a deadlock, a run without end, or a violation of the lock order. What is printed
 // has the choices, for [Replay], and the way that each operation took.
 //
-// fill is called for every schedule, and builds everything anew.
+// fill is called for every schedule, and builds everything anew. The operations of a
+// schedule that has failed stay where they are for ever.
 func Explore(t testing.TB, c Config, fill func(s *Scenario)) Report {
 	t.Helper()
 	Enabled(t)

@@ -322,12 +322,25 @@ func TestSpin(t *testing.T) {
 				})
 			}
 		}
-		rep := Explore(t, Config{Budget: 1000}, fill)
+		rep := Explore(t, Config{Budget: 30}, fill)
 		t.Log(rep)
 		if state && !rep.Exhausted {
 			t.Error("not exhausted")
 		}
 	}
+}
+
+// A check must not want what an operation has.
+func TestCheckWaits(t *testing.T) {
+	fails(t, Config{}, func(s *Scenario) {
+		y := newToy()
+		s.Op("add", func() error { return y.add(nil, 0) })
+		s.Check(func() error {
+			y.l.Lock(nil)
+			defer y.l.Unlock()
+			return nil
+		})
+	}, "invariant: panic: sched: a check", "waits for an operation")
 }
 
 // An operation that hangs outside of what is reported is found by patience.

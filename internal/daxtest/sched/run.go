@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +26,7 @@ type task struct {
 	index  int
 	name   string
 	f      func() error
-	resume chan bool // true: go on; false: end the goroutine
+	resume chan struct{} // go on
 
 	g           *goroutine
 	state       state // running means parked, and ready to go on
@@ -39,7 +38,6 @@ type task struct {
 	history Hash         // of what it did, and saw
 	stints  map[Hash]int // how many times it was at a place since others ran last
 	spins   bool         // it comes by the same place again and again
-	abort   bool         // it is being ended
 }
 
 // step is one choice: who went on, and from where.
@@ -168,7 +166,7 @@ func (r *run) step(t *task) error {
 	if !r.coarse {
 		t.history.Add(r.now) // what it can see until it parks again
 	}
-	t.resume <- true
+	t.resume <- struct{}{}
 	if err := r.await(t); err != nil {
 		return err
 	}
@@ -275,9 +273,6 @@ func (r *run) start(t *task) {
 	go func() {
 		t.g = goroutines.add(owner{name: t.name, task: t})
 		defer func() {
-			if p := recover(); p != nil { // only while it is being ended: call recovers others
-				t.err = fmt.Errorf("panic: %v", p)
-			}
 			if held := t.g.locks(); len(held) > 0 && t.err == nil {
 				t.err = errors.New("ended" + heldText(held))
 			}
@@ -295,35 +290,24 @@ func (r *run) start(t *task) {
 // park gives the word to the controller and waits until the task is chosen.
 func (r *run) park(t *task) {
 	r.parked <- t
-	if !<-t.resume {
-		t.abort = true
-		runtime.Goexit()
-	}
+	<-t.resume
 }
 
-// abandon ends the goroutines of a run that has failed, by unwinding them one after the
-// other. One that does not end in time is left alone: what is asleep outside of our
-// reach cannot be helped.
+// abandon forgets the goroutines of a run that has failed. They stay where they are: to
+// unwind them would run what was deferred, with locks that are not as it expects.
 func (r *run) abandon() {
 	for _, t := range r.s.ops {
-		if t.state == ended || t == r.current {
-			continue
-		}
-		t.resume <- false
-		select {
-		case <-r.parked:
-		case <-time.After(time.Second):
-		}
+		goroutines.drop(t.g)
 	}
 	r.s.errs = nil
 }
 
-// mine returns the task of the calling goroutine, if it is one and is not being ended.
+// mine returns the task of the calling goroutine, if it is one.
 func (r *run) mine(g *goroutine) *task {
 	if g != nil && g.task != nil {
 		t := g.task
-		if t.abort || t.index >= len(r.s.ops) || r.s.ops[t.index] != t { // or left over from an earlier run
-			return nil
+		if t.index >= len(r.s.ops) || r.s.ops[t.index] != t {
+			return nil // left over from an earlier run
 		}
 		return t
 	}
@@ -375,8 +359,8 @@ func (r *run) released(g *goroutine, p place) {
 func (r *run) blocks(g *goroutine, ready, done <-chan struct{}) {
 	t := r.mine(g)
 	if t == nil {
-		if g != nil && g.task != nil && g.task.abort && !closed(ready) && !closed(done) {
-			runtime.Goexit() // it would sleep for ever
+		if self() == r.home && !closed(ready) && !closed(done) {
+			panic("sched: a check, or the building of the scenario, waits for an operation")
 		}
 		return
 	}

@@ -27,7 +27,7 @@ type Scenario struct {
 // the operation may fail with is for f to sort out. Several operations are told apart by
 // number, in the order in which they are added.
 func (s *Scenario) Op(name string, f func() error) {
-	s.ops = append(s.ops, &task{index: len(s.ops), name: name, f: f, resume: make(chan bool, 1)})
+	s.ops = append(s.ops, &task{index: len(s.ops), name: name, f: f, resume: make(chan struct{}, 1)})
 }
 
 // State sets the hash of all that operations share: what they may see of each other. See

@@ -1,21 +1,27 @@
 package sched
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
-// shrinkRuns is how many schedules shrinking may take.
-const shrinkRuns = 300
+// Shrinking ends after so many schedules, or so long.
+const (
+	shrinkRuns = 300
+	shrinkTime = 5 * time.Second
+)
 
 // shrink looks for a schedule that fails with fewer switches. It joins two stints of an
 // operation, the second moved up to the first or the first back to the second, and keeps
 // what fails still; whether in the same way is not looked at.
 func (x *explorer) shrink(r *run, err error) (*run, error) {
-	runs := 0
+	runs, began := 0, time.Now()
 	for better := true; better; {
 		better = false
 		stints := stintsOf(choices(r.steps))
 		for i := range stints {
 			for _, c := range joined(stints, i) {
-				if runs++; runs > shrinkRuns {
+				if runs++; runs > shrinkRuns || time.Since(began) > shrinkTime {
 					return r, err
 				}
 				x.rep.seen = nil
