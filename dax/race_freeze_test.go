@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"godax/dax"
@@ -25,10 +26,12 @@ import (
 type frozenStage struct {
 	*stage
 	faults rwsem.RW // held shared by such faults, exclusively while frozen
+	frozen atomic.Bool
+	thaw   chan struct{}
 }
 
 func newFrozenStage(s *stage) *frozenStage {
-	f := &frozenStage{stage: s}
+	f := &frozenStage{stage: s, thaw: make(chan struct{})}
 	f.faults.SetRank(hook.FaultFreeze)
 	return f
 }
@@ -43,14 +46,21 @@ func (s *frozenStage) Fault(f *vm.Fault) error {
 	return s.m.Fault(f, s.file)
 }
 
-// freeze stops stores, and makes what was stored durable: that takes the permission to
-// store away, so that the next store meets the gate.
-func (s *frozenStage) freeze(ctx context.Context) error {
-	if err := s.faults.Lock(ctx); err != nil {
+// freezes starts a freeze: it stops stores, makes what was stored durable, which takes the
+// permission to store away, so that the next store meets the gate, and lasts until thaw is
+// closed.
+func (s *frozenStage) freezes() *sched.Op {
+	s.t.Helper()
+	return s.op("freeze", func() error {
+		if err := s.faults.Lock(ctx); err != nil {
+			return err
+		}
+		defer s.faults.Unlock()
+		_, err := s.m.Writeback(ctx, 0, 1<<62)
+		s.frozen.Store(err == nil)
+		sched.Sleep(s.thaw)
 		return err
-	}
-	_, err := s.m.Writeback(ctx, 0, 1<<62)
-	return err
+	})
 }
 
 func (s *frozenStage) view(flags vm.Flags) *sim.View {
@@ -93,7 +103,10 @@ func TestSC32_FreezeThenStore(t *testing.T) {
 		v, w, private := s.view(sharedRW), s.view(sharedRW), s.view(private)
 		store(s.t, v, []byte{1}, pageSize)
 		load(s.t, w, pageSize, 1)
-		s.done(s.op("freeze", func() error { return s.freeze(ctx) }))
+		freeze := s.freezes()
+		if s.waits(freeze); !s.frozen.Load() {
+			s.t.Fatal("not frozen")
+		}
 		s.still("frozen")
 		short, cancel := context.WithCancel(ctx)
 		mapped, unseen := s.stores("mapped", v, []byte{2}, pageSize+1), s.stores("read before", w, []byte{3}, pageSize+2)
@@ -107,8 +120,8 @@ func TestSC32_FreezeThenStore(t *testing.T) {
 		if err := gone.Err(); !errors.Is(err, context.Canceled) {
 			s.t.Errorf("interrupted: %v", err)
 		}
-		s.faults.Unlock()
-		s.done(mapped, unseen)
+		close(s.thaw)
+		s.done(freeze, mapped, unseen)
 		equal(s.t, "after the thaw", s.mustRead(pageSize, 4), []byte{1, 2, 3, data[pageSize+3]})
 		equal(s.t, "the copy", load(s.t, private, pageSize, 1), []byte{9})
 	})
@@ -125,17 +138,21 @@ func TestSC32_FreezeAgainstFault(t *testing.T) {
 		g := s.hold(p, "store")
 		fault := s.stores("store", v, []byte{1}, pageSize)
 		g.Wait()
-		freeze := s.op("freeze", func() error { return s.freeze(ctx) })
-		s.waits(freeze)
+		freeze := s.freezes()
+		if s.waits(freeze); s.frozen.Load() {
+			s.t.Error("frozen under a fault")
+		}
 		g.Open()
-		s.done(freeze)
+		if s.waits(freeze); !s.frozen.Load() {
+			s.t.Fatal("not frozen")
+		}
 		if !fault.Done() {
 			s.waits(fault)
 		}
 		s.still("frozen")
 		s.check()
-		s.faults.Unlock()
-		s.done(fault)
+		close(s.thaw)
+		s.done(freeze, fault)
 		equal(s.t, "after the thaw", s.mustRead(pageSize, 2), []byte{1, 0})
 	})
 }
@@ -292,6 +309,9 @@ func modeChange(t *testing.T, p hook.Point, cached bool) {
 	}
 	equal(t, "the file", got, want)
 	if err := errors.Join(f.m.CheckInvariants(true), f.m.Evict(ctx, false), frames.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := dev.Barrier(); err != nil {
 		t.Fatal(err)
 	}
 	equal(t, "the medium", dev.Durable(), want)

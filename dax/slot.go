@@ -42,7 +42,7 @@ func (m *Mapping) grab(ctx context.Context, page uint64, order uint) (slot, erro
 		if !ok {
 			s := slot{page: base(page, order), order: order, word: wLocked}
 			m.index.Store(s.page, order, uint64(s.word))
-			hook.Acquire(hook.Entry, m, s.page, true)
+			hook.Acquire(hook.Entry, m, s.page, !mayWait(ctx))
 			return s, nil
 		}
 		if have < order {
@@ -60,7 +60,7 @@ func (m *Mapping) grab(ctx context.Context, page uint64, order uint) (slot, erro
 		}
 		s.word |= wLocked
 		m.index.Store(s.page, s.order, uint64(s.word))
-		hook.Acquire(hook.Entry, m, s.page, true)
+		hook.Acquire(hook.Entry, m, s.page, !mayWait(ctx))
 		if order == 0 && have > 0 && !s.word.is(wMapped) {
 			m.downgradeLocked(s)
 			continue

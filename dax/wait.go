@@ -48,10 +48,7 @@ func (m *Mapping) waitLocked(ctx context.Context, key uint64, exclusive bool) er
 		done = ctx.Done()
 	}
 	hook.At(hook.WaiterQueued, m, key)
-	// The lock order is that of now, when mu is not held: whoever is woken takes the entry
-	// under mu, without waiting for it there.
-	hook.Acquire(hook.Entry, m, key, false)
-	hook.Release(hook.Entry, m, key)
+	hook.Want(hook.Entry, m, key) // also who does not lock it then waits for its holder
 	hook.Block(w.wake, done)
 	var err error
 	select {

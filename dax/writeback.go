@@ -169,7 +169,7 @@ func (m *Mapping) takeTagged(ctx context.Context, next, last uint64) (s slot, pi
 		}
 		s := slot{first, order, word(val) | wLocked}
 		m.index.Store(s.page, s.order, uint64(s.word))
-		hook.Acquire(hook.Entry, m, s.page, true)
+		hook.Acquire(hook.Entry, m, s.page, !mayWait(ctx))
 		m.index.ClearMark(first, markToWrite)
 		return s, m.pins.written(s.page, pages(order)), true, nil
 	}
