@@ -82,8 +82,7 @@ func (m *Mapping) waitIdle(ctx context.Context, page, n uint64) error {
 		return nil
 	}
 	m.inval.Unlock()
-	hook.At(hook.LayoutWaits, m, page)
-	if err := m.waitUnpinnedLocked(ctx); err != nil {
+	if err := m.waitUnpinnedLocked(ctx, page); err != nil {
 		return err
 	}
 	return errPinned

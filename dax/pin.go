@@ -166,14 +166,16 @@ func (p *Pin) Release() {
 	}
 }
 
-// waitUnpinnedLocked sleeps until a pin is released; called and returning with mu held.
-func (m *Mapping) waitUnpinnedLocked(ctx context.Context) error {
+// waitUnpinnedLocked sleeps until a pin is released, on behalf of a layout change from
+// page on; called and returning with mu held.
+func (m *Mapping) waitUnpinnedLocked(ctx context.Context, page uint64) error {
 	if m.pins.changed == nil {
 		m.pins.changed = make(chan struct{})
 	}
 	changed := m.pins.changed
 	m.mu.Unlock()
 	defer m.mu.Lock()
+	hook.At(hook.LayoutWaits, m, page)
 	if !mayWait(ctx) {
 		return ErrWouldBlock
 	}
