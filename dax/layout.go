@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"godax/internal/hook"
+	"godax/vm"
 )
 
 // BreakLayout runs change while nothing refers to the pages [page, page+n): no
@@ -37,9 +38,10 @@ func (m *Mapping) changeLayout(page, n uint64, change func() error) error {
 }
 
 // lockIdle takes the invalidate lock exclusive at a moment when the range has no
-// pin. On an error the lock is not held. Translations are left alone: a wait that is
-// given up must have changed nothing, and a view without demand faults would lose
-// the stores made during the wait.
+// pin, and no translation through which one could come (PinFrame). On an error the lock is
+// not held. Translations are left alone while there is a pin: a wait that is given up must
+// have changed nothing, and a view without demand faults would lose the stores made during
+// the wait.
 func (m *Mapping) lockIdle(ctx context.Context, page, n uint64) error {
 	if !mayWait(ctx) && m.fills.Load() > 0 {
 		return ErrWouldBlock
@@ -50,11 +52,46 @@ func (m *Mapping) lockIdle(ctx context.Context, page, n uint64) error {
 		}
 		err := m.waitIdle(ctx, page, n)
 		if err == nil {
-			return nil
+			if m.takeIdle(page, n) {
+				return nil
+			}
+			m.inval.Unlock()
+			m.settle() // a view without demand faults has its translations back for the wait
+			continue
 		}
 		if err != errPinned {
 			return err
 		}
+	}
+}
+
+// takeIdle takes the translations of a range away that has no pin, and reports whether
+// it has none even now: one that came through a translation meanwhile was there before that
+// was gone, or finds that it is and gives up. inval is held exclusively, so that there
+// will be no new translations.
+func (m *Mapping) takeIdle(page, n uint64) bool {
+	if n == 0 {
+		return true
+	}
+	m.unmap(page, n, false)
+	m.dirtyUnseen(page, n) // whoever called may still fail, or wait
+	hook.At(hook.LayoutUnmapped, m, page)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.pins.overlaps(page, n)
+}
+
+// dirtyUnseen marks what views that know themselves what was stored to may have stored to
+// in a range, after their translations were taken away, and with them that knowledge.
+func (m *Mapping) dirtyUnseen(page, n uint64) {
+	collects := false
+	m.views.Each(page, n, func(v vm.View) bool {
+		_, ok := v.(vm.Collector)
+		collects = collects || ok && v.Flags().SharedWrite()
+		return true
+	})
+	if collects {
+		m.dirtyAll(page, lastPage(page, n))
 	}
 }
 
@@ -66,10 +103,11 @@ func (m *Mapping) tryLockIdle(page, n uint64) bool {
 	m.mu.Lock()
 	pinned := m.pins.overlaps(page, n)
 	m.mu.Unlock()
-	if pinned {
-		m.inval.Unlock()
+	if !pinned && m.takeIdle(page, n) {
+		return true
 	}
-	return !pinned
+	m.inval.Unlock()
+	return false
 }
 
 // waitIdle returns nil with inval still held if no pin is in the range; otherwise

@@ -8,7 +8,6 @@ import (
 
 	"godax/internal/hook"
 	"godax/pmem"
-	"godax/vm"
 )
 
 // CollapseRange takes the n bytes at off out of the file, which gets shorter by them
@@ -77,18 +76,8 @@ func (m *Mapping) shift(ctx context.Context, off, size int64, change func() erro
 // exclusively, so that nothing can be stored there afterwards but by write(2), which the
 // inode lock excludes.
 func (m *Mapping) cleanOut(ctx context.Context, page, n uint64) error {
-	collects := false
-	m.views.Each(page, n, func(v vm.View) bool {
-		_, ok := v.(vm.Collector)
-		collects = collects || ok && v.Flags().SharedWrite()
-		return true
-	})
 	m.unmap(page, n, false)
-	if collects {
-		// What such views have written since they were last asked went with their
-		// translations.
-		m.dirtyAll(page, lastPage(page, n))
-	}
+	m.dirtyUnseen(page, n)
 	off := int64(page) * pmem.PageSize
 	length := int64(math.MaxInt64)
 	if n < uint64(math.MaxInt64-off)/pmem.PageSize {

@@ -188,7 +188,8 @@ func (m *Mapping) clean(s slot, pinned bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err == nil {
-		if !pinned {
+		// A pin through a translation that could be stored to came before Protect.
+		if !pinned && !m.pins.written(s.page, pages(s.order)) {
 			m.index.ClearMark(s.page, markDirty)
 		}
 		if !s.word.is(wCached) {
