@@ -109,6 +109,9 @@ func (m *Mapping) eraseLocked(page uint64) {
 	if word(val).is(wLocked) {
 		hook.Release(hook.Entry, m, first)
 	}
+	if word(val).is(wMapped) {
+		m.moved.Add(1)
+	}
 	m.index.Erase(page)
 	m.wakeAllLocked(first)
 }
@@ -134,6 +137,9 @@ func (m *Mapping) ungrabLocked(s slot) {
 
 // setLocked gives the locked slot another word, keeping lock, order and marks.
 func (m *Mapping) setLocked(s *slot, w word) {
+	if s.word.is(wMapped) && s.word.pfn() != w.pfn() {
+		m.moved.Add(1)
+	}
 	s.word = w | wLocked
 	m.index.Store(s.page, s.order, uint64(s.word))
 }
