@@ -58,11 +58,15 @@ func (m *Mapping) Fault(f *vm.Fault, p Populator) error {
 // vm.ErrRetry if the page may have got other storage in between, whose metadata may be
 // pending again; vm.ErrFallback if its entry is smaller now.
 func (m *Mapping) FinishSync(f *vm.Fault) error {
-	if err := m.lockShared(f.Ctx); err != nil {
+	ctx := f.Ctx
+	if f.NoWait {
+		ctx = NoWait(ctx)
+	}
+	if err := m.lockShared(ctx); err != nil {
 		return err
 	}
 	defer m.inval.RUnlock()
-	return m.fault(f.Ctx, f, PopulateFunc(func(*Request) error { return vm.ErrRetry }), true)
+	return m.fault(ctx, f, PopulateFunc(func(*Request) error { return vm.ErrRetry }), true)
 }
 
 func (m *Mapping) fault(ctx context.Context, f *vm.Fault, p Populator, synced bool) error {

@@ -19,7 +19,7 @@ import (
 // exclusive, except while waiting for pins.
 func (m *Mapping) BreakLayout(ctx context.Context, page, n uint64, change func() error) error {
 	defer m.settle()
-	if err := m.lockIdle(ctx, page, n); err != nil {
+	if err := m.lockRemovable(ctx, page, n); err != nil {
 		return err
 	}
 	defer m.inval.Unlock()
@@ -54,6 +54,31 @@ func (m *Mapping) lockIdle(ctx context.Context, page, n uint64) error {
 		}
 		if err != errPinned {
 			return err
+		}
+	}
+}
+
+// lockRemovable is lockIdle for a caller that is going to remove the entries of the range.
+// If nobody may wait, none of them may be one that a writeback has locked, or can lock
+// before it is removed: none may be dirty. Other holders without inval do not sleep.
+func (m *Mapping) lockRemovable(ctx context.Context, page, n uint64) error {
+	err := m.lockIdle(ctx, page, n)
+	if err != nil || mayWait(ctx) || n == 0 {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for next, last := page, lastPage(page, n); ; {
+		first, order, val, ok := m.index.Next(next, last)
+		if !ok {
+			return nil
+		}
+		if word(val).is(wLocked) || m.index.Marked(first, markDirty) {
+			m.inval.Unlock()
+			return ErrWouldBlock
+		}
+		if next = first + pages(order); next > last || next == 0 {
+			return nil
 		}
 	}
 }
@@ -173,7 +198,11 @@ func (m *Mapping) Evict(ctx context.Context, discard bool) error {
 		return fmt.Errorf("dax: evict with %d views: %w", n, ErrBusy)
 	}
 	for {
-		if err := m.lockIdle(ctx, 0, ToEnd); err != nil {
+		lock := m.lockIdle
+		if discard {
+			lock = m.lockRemovable
+		}
+		if err := lock(ctx, 0, ToEnd); err != nil {
 			return err
 		}
 		m.mu.Lock()

@@ -164,7 +164,7 @@ func equalRanges(ctx context.Context, a, b Range, pa, pb Populator) (bool, error
 // pageBytes returns the bytes of a page to look at, with inval held.
 func (m *Mapping) pageBytes(ctx context.Context, page uint64, p Populator) ([]byte, error) {
 	for {
-		b, err := m.readBytes(int64(page)*pmem.PageSize, pmem.PageSize)
+		b, err := m.readBytes(ctx, int64(page)*pmem.PageSize, pmem.PageSize)
 		if err != errMiss {
 			return b, err
 		}
