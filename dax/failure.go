@@ -3,6 +3,7 @@ package dax
 import (
 	"godax/internal/hook"
 	"godax/pmem"
+	"godax/vm"
 )
 
 // MemoryFailure takes the n frames from pfn on, which have gone bad, from every view of
@@ -17,16 +18,20 @@ import (
 // Locks: waits for entry locks, without ever standing in the way of others that do.
 func (m *Mapping) MemoryFailure(pfn pmem.PFN, n uint64) int {
 	defer m.settle()
-	found := m.pagesOf(pfn, n)
-	for _, page := range found {
-		hook.At(hook.PoisonFound, m, page)
-		m.failPage(page, pfn, n)
+	total := 0
+	for _, r := range m.pagesOf(pfn, n) {
+		total += int(r.n)
+		hook.At(hook.PoisonFound, m, r.page)
+		for page, end := r.page, r.page+r.n; page < end; {
+			page += m.failPages(run{page, end - page}, pfn, n)
+		}
 	}
-	return len(found)
+	return total
 }
 
-// pagesOf returns the pages of the file that lie in the frames.
-func (m *Mapping) pagesOf(pfn pmem.PFN, n uint64) (found []uint64) {
+// pagesOf returns the pages of the file that lie in the frames, those of one entry as one
+// run: a view that has them in one translation is to be told of all before that is gone.
+func (m *Mapping) pagesOf(pfn pmem.PFN, n uint64) (found []run) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for next := uint64(0); ; {
@@ -34,11 +39,8 @@ func (m *Mapping) pagesOf(pfn pmem.PFN, n uint64) (found []uint64) {
 		if !ok {
 			return found
 		}
-		w := word(val)
-		for i := uint64(0); i < n && w.is(wMapped); i++ {
-			if at := uint64(pfn) + i - uint64(w.pfn()); at < pages(order) {
-				found = append(found, first+at)
-			}
+		if r := word(val).inFrames(first, order, pfn, n); r.n > 0 {
+			found = append(found, r)
 		}
 		if next = first + pages(order); next == 0 {
 			return found
@@ -46,16 +48,32 @@ func (m *Mapping) pagesOf(pfn pmem.PFN, n uint64) (found []uint64) {
 	}
 }
 
-// failPage takes one page from the views if it still lies in one of the frames. The wait
-// is not exclusive: it must not swallow a wake (L7).
-func (m *Mapping) failPage(page uint64, pfn pmem.PFN, n uint64) {
+// inFrames is the pages of an entry that lie in the n frames from pfn on.
+func (w word) inFrames(first uint64, order uint, pfn pmem.PFN, n uint64) run {
+	if !w.is(wMapped) || !vm.Overlap(uint64(w.pfn()), pages(order), uint64(pfn), n) {
+		return run{}
+	}
+	from := max(w.pfn(), pfn)
+	end := min(w.pfn()+pmem.PFN(pages(order)), pfn+pmem.PFN(n))
+	return run{first + uint64(from-w.pfn()), uint64(end - from)}
+}
+
+// failPages takes the first pages of r from the views, those of one entry, if they still
+// lie in the frames, and returns how many it has looked at. The wait is not exclusive: it
+// must not swallow a wake (L7).
+func (m *Mapping) failPages(r run, pfn pmem.PFN, n uint64) uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for {
-		first, order, val, ok := m.index.Next(page, page)
+		first, order, val, ok := m.index.Next(r.page, r.page)
 		w := word(val)
-		if !ok || !w.is(wMapped) || uint64(w.at(page-first).pfn()-pfn) >= n {
-			return // it has moved, or is gone
+		if !ok {
+			return 1 // gone
+		}
+		seen := min(r.n, first+pages(order)-r.page)
+		bad := w.inFrames(first, order, pfn, n)
+		if !vm.Overlap(bad.page, bad.n, r.page, seen) {
+			return seen // they have moved
 		}
 		if w.is(wLocked) {
 			_ = m.waitLocked(nil, first, false) // cannot fail without a context
@@ -65,11 +83,11 @@ func (m *Mapping) failPage(page uint64, pfn pmem.PFN, n uint64) {
 		m.index.Store(s.page, s.order, uint64(s.word))
 		hook.Acquire(hook.Entry, m, s.page, true)
 		m.mu.Unlock()
-		m.views.NotifyFailure(page, 1)
+		m.views.NotifyFailure(bad.page, bad.n)
 		m.stale.Store(true)
 		m.mu.Lock()
 		m.ungrabLocked(s)
-		return
+		return seen
 	}
 }
 
