@@ -102,6 +102,21 @@ func (w *world) view(f *blockfs.File, page, n uint64, flags vm.Flags) *sim.View 
 	return v
 }
 
+// remove deletes files, their views first, and commits.
+func (w *world) remove(files ...*blockfs.File) {
+	w.t.Helper()
+	for _, f := range files {
+		for v, g := range w.views {
+			if f == g {
+				w.ok(f.Unmap(v))
+				delete(w.views, v)
+			}
+		}
+		w.ok(w.fs.Remove(ctx, f))
+	}
+	w.ok(w.fs.Commit())
+}
+
 // file makes a file of the bytes.
 func (w *world) file(b []byte) *blockfs.File {
 	w.t.Helper()
@@ -205,4 +220,3 @@ func eachOrder(t *testing.T, c blockfs.Config, test func(t *testing.T, w *world)
 		})
 	}
 }
-
