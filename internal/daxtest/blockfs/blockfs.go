@@ -10,7 +10,7 @@
 // one step, as by a journal. Before a commit, the blocks that it makes readable are
 // flushed (I37). A freed block is not given out again before the commit that makes the
 // freeing durable; so a full file system may have room after one (T32). [FS.Crash] gives
-// the file system that a crash leaves.
+// what a crash leaves, [Image.Open] mounts it.
 //
 // # Locks
 //
@@ -277,40 +277,54 @@ func (fs *FS) syncAll(ctx context.Context) error {
 	return fs.Commit()
 }
 
-// Crash returns what a crash now leaves: a file system on devices of its own. r chooses
-// for each of the devices, which must be simulated ones, what of the stores that are not
-// durable is there.
-func (fs *FS) Crash(r *rand.Rand) (*FS, error) {
-	meta := fs.durable.Load()
-	var devices []pmem.Device
+// Image is what a crash leaves.
+type Image struct {
+	cfg     Config
+	meta    *metadata
+	devices [][]byte
+}
+
+// Crash returns what a crash now leaves. It takes no lock, so that a hook of a device can
+// call it. r chooses for each of the devices, which must be simulated ones, what of the
+// stores that are not durable is there.
+func (fs *FS) Crash(r *rand.Rand) (*Image, error) {
+	im := &Image{cfg: fs.cfg, meta: fs.durable.Load()}
+	im.cfg.Answered = nil
 	for _, d := range fs.devices {
 		sd, ok := d.(*psim.Device)
 		if !ok {
 			return nil, fmt.Errorf("blockfs: crash of a device of kind %s: %w", d.Info().Kind, syscall.EINVAL)
 		}
-		next, err := psim.FromImage(sd.Crash(r))
+		im.devices = append(im.devices, sd.Crash(r))
+	}
+	return im, nil
+}
+
+// Open mounts an image, on devices of its own. [FS.Discard] closes both.
+func (im *Image) Open() (*FS, error) {
+	var devices []pmem.Device
+	for _, b := range im.devices {
+		d, err := psim.FromImage(b)
 		if err != nil {
 			return nil, err
 		}
-		devices = append(devices, next)
+		devices = append(devices, d)
 	}
-	c := fs.cfg
-	c.Answered = nil
-	next := New(c, devices...)
-	next.mu.Lock()
-	defer next.mu.Unlock()
-	for _, i := range meta.files {
+	fs := New(im.cfg, devices...)
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	for _, i := range im.meta.files {
 		i.ext = cloneExt(i.ext)
 		for _, e := range i.ext {
-			next.space.addRef(e.Block)
+			fs.space.addRef(e.Block)
 		}
-		next.addLocked(i)
-		next.lastID = max(next.lastID, i.id)
+		fs.addLocked(i)
+		fs.lastID = max(fs.lastID, i.id)
 	}
-	return next, nil
+	return fs, nil
 }
 
-// Discard closes the devices of a file system that [FS.Crash] made, and it with them.
+// Discard closes a file system and its devices.
 func (fs *FS) Discard() error {
 	errs := []error{fs.Close()}
 	for _, d := range fs.devices {
