@@ -78,29 +78,46 @@ func MayWait(ctx context.Context) bool {
 // RLock takes the lock shared. It fails only if it would have to wait and ctx says no:
 // the context's error, or ErrWouldBlock. ctx may be nil: then it never fails.
 func (l *RW) RLock(ctx context.Context) error {
-	if !l.TryRLock() {
+	if !l.tryRLock() {
 		return l.wait(ctx, false)
 	}
+	l.taken(ctx)
 	return nil
+}
+
+// taken reports the lock as one that would have been waited for, if that is so: what is
+// wrong in the order of locks is to be found also while nobody is in the way.
+func (l *RW) taken(ctx context.Context) {
+	if hook.Enabled {
+		hook.Acquire(l.rank, l, 0, !MayWait(ctx))
+	}
 }
 
 // Lock takes the lock exclusively; see [RW.RLock].
 func (l *RW) Lock(ctx context.Context) error {
-	if !l.TryLock() {
+	if !l.tryLock() {
 		return l.wait(ctx, true)
 	}
+	l.taken(ctx)
 	return nil
 }
 
 // TryRLock takes the lock shared if nobody holds it exclusively or waits for it.
 func (l *RW) TryRLock() bool {
+	if !l.tryRLock() {
+		return false
+	}
+	hook.Acquire(l.rank, l, 0, true)
+	return true
+}
+
+func (l *RW) tryRLock() bool {
 	for {
 		s := l.state.Load()
 		if s&(writer|waiters) != 0 || s&readers == readers {
 			return false
 		}
 		if l.state.CompareAndSwap(s, s+reader) {
-			hook.Acquire(l.rank, l, 0, true)
 			return true
 		}
 	}
@@ -108,12 +125,16 @@ func (l *RW) TryRLock() bool {
 
 // TryLock takes the lock exclusively if it is free.
 func (l *RW) TryLock() bool {
-	s := l.state.Load()
-	if s&(version-1) != 0 || !l.state.CompareAndSwap(s, s|writer) {
+	if !l.tryLock() {
 		return false
 	}
 	hook.Acquire(l.rank, l, 0, true)
 	return true
+}
+
+func (l *RW) tryLock() bool {
+	s := l.state.Load()
+	return s&(version-1) == 0 && l.state.CompareAndSwap(s, s|writer)
 }
 
 // RUnlock gives a shared lock back.
