@@ -122,6 +122,9 @@ func (f *file) extent(r *dax.Request, page uint64, create bool) (first, n, dev u
 		}
 		fresh = isNew
 		for p := r.From(); p < r.End() && int64(p)*pageSize < r.Off+r.Len; p++ {
+			if f.shared[f.blocks[p]] && p >= r.First()+1<<r.Order {
+				continue // only those of the slot may be unshared
+			}
 			isNew, err := f.allocLocked(p)
 			if err != nil {
 				break
