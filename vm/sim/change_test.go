@@ -272,8 +272,9 @@ func TestFork(t *testing.T) {
 	if _, err := p.Fork(&f.views, child); err == nil {
 		t.Error("fork over another view is accepted")
 	}
-	if _, err := p.Fork(new(vm.Views), New(Config{PMDOrder: 2})); !errors.Is(err, ErrNotListed) {
-		t.Errorf("not on the list: %v", err)
+	empty := New(Config{PMDOrder: 2})
+	if _, err := p.Fork(new(vm.Views), empty); !errors.Is(err, ErrNotListed) || len(empty.Views()) != 0 {
+		t.Errorf("not on the list: %v, views %v", err, empty.Views())
 	}
 	if _, err := p.Fork(nil, New(Config{PMDOrder: 3})); err == nil {
 		t.Error("fork to a space of other orders is accepted")
