@@ -277,6 +277,7 @@ func TestSH10_ReadsThatAllocate(t *testing.T) {
 //
 // Guards I6, I7, I55, P9.
 func TestSH11_PopulateHangs(t *testing.T) {
+	sched.Enabled(t)
 	for _, order := range []uint64{0, 2} {
 		f, v := hostile(t, hostilefs.Honest, dax.Config{NoHuge: order == 0})
 		goOn := make(chan struct{})

@@ -122,6 +122,7 @@ func TestSH15_DataMoves(t *testing.T) {
 //
 // Guards I17, I24, I25, I55, P2, P10, T5, T7.
 func TestSH15_MoveBesideAFault(t *testing.T) {
+	sched.Enabled(t)
 	for _, access := range []string{"load", "store"} {
 		for _, p := range []hook.Point{hook.FaultChecked, hook.SlotLocked, hook.ExtentKnown, hook.EntryStored, hook.DirtySet, hook.Installed} {
 			for _, how := range []string{"write", "clean"} {
@@ -169,6 +170,7 @@ func TestSH15_MoveBesideAFault(t *testing.T) {
 //
 // Guards I17, I40, T35, P2.
 func TestSH15_PinnedPagesStay(t *testing.T) {
+	sched.Enabled(t)
 	f, view := newFile(t, dax.Config{})
 	want := bytes.Repeat([]byte{7}, 8*pageSize)
 	_, err := f.Write(ctx, want, 0)
