@@ -346,13 +346,12 @@ func (m *Mapping) ZeroRange(ctx context.Context, off, n int64, p Populator) erro
 	if !mayWait(ctx) && m.fills.Load() > 0 {
 		return ErrWouldBlock
 	}
+	defer m.settle()
 	if err := m.lockShared(ctx); err != nil {
 		return err
 	}
-	err := m.zeroBytes(ctx, off, min(n, size-off), p)
-	m.inval.RUnlock()
-	m.settle()
-	return err
+	defer m.inval.RUnlock()
+	return m.zeroBytes(ctx, off, min(n, size-off), p)
 }
 
 // zeroBytes zeroes in place; what reads as zero already is left alone. The last

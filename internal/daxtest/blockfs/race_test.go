@@ -28,6 +28,7 @@ func (w *world) pair(b []byte) (f, other *blockfs.File) {
 //
 // Guards H1, H2, I25, I27, I57, T59.
 func TestSC28_CopyOnWriteBesideAStore(t *testing.T) {
+	sched.Enabled(t)
 	points := map[string][]hook.Point{
 		"write": {hook.SlotLocked, hook.WriteAllocated, hook.WriteInvalidated, hook.WritePiece},
 		"store": {hook.FaultChecked, hook.SlotLocked, hook.ExtentKnown, hook.EntryStored, hook.DirtySet, hook.Installed},
@@ -123,6 +124,7 @@ func TestSC29_CopyFails(t *testing.T) {
 //
 // Guards I27, I28, I55, I56, T59.
 func TestSC30_RemapBesideAStore(t *testing.T) {
+	sched.Enabled(t)
 	for _, dedupe := range []bool{false, true} {
 		for _, point := range []hook.Point{hook.LayoutIdle, hook.LayoutRemoved, hook.TowriteCleared, hook.Flushed, hook.ExtentKnown} {
 			t.Run(fmt.Sprintf("dedupe=%t/HP%d", dedupe, point), func(t *testing.T) {
@@ -187,6 +189,7 @@ func TestSC30_RemapBesideAStore(t *testing.T) {
 //
 // Guards I40, T35.
 func TestSC30_RemapWaitsForPins(t *testing.T) {
+	sched.Enabled(t)
 	eachOrder(t, blockfs.Config{}, func(t *testing.T, w *world) {
 		for _, inSource := range []bool{false, true} {
 			f, g := w.file(pages(1, 8)), w.file(pages(21, 8))
@@ -219,6 +222,7 @@ func TestSC30_RemapWaitsForPins(t *testing.T) {
 //
 // Guards I55.
 func TestSC30_RemapsInBothDirections(t *testing.T) {
+	sched.Enabled(t)
 	eachOrder(t, blockfs.Config{}, func(t *testing.T, w *world) {
 		f, g := w.file(pages(1, 8)), w.file(pages(21, 8))
 		vf, vg := w.view(f, 0, 8, sharedRW), w.view(g, 0, 8, sharedRW)
@@ -255,6 +259,7 @@ func TestSC30_RemapsInBothDirections(t *testing.T) {
 //
 // Guards I56, I27, P9.
 func TestSC34_CopyBesideALoad(t *testing.T) {
+	sched.Enabled(t)
 	w := newWorld(t, blockfs.Config{Scatter: true, Mapping: dax.Config{NoHuge: true}}, 1)
 	f, other := w.pair(pages(1, 8))
 	v := w.view(f, 0, 8, sharedRO)
@@ -339,10 +344,6 @@ func TestSC35_ChangeFails(t *testing.T) {
 		copy(want[pageSize:], pages(60, 3))
 		w.holds("nothing has changed", f, want)
 		w.ok(f.Fsync(ctx, 0, 1<<62))
-		for p := range uint64(8) {
-			e, _ := f.Ext(p)
-			image := w.devs[e.Block.Dev].Durable()
-			equal(t, fmt.Sprintf("page %d on the medium", p), image[e.Block.Page*pageSize:][:pageSize], want[p*pageSize:][:pageSize])
-		}
+		w.durable("file", f, want)
 	})
 }
