@@ -33,7 +33,6 @@ func (m *Mapping) grab(ctx context.Context, page uint64, order uint) (slot, erro
 	// the one it slept on: then the next in that queue must run (L5), and must not wait
 	// until this goroutine has slept on another.
 	var woken wakeup
-	waited := false
 	defer func() { m.handOnLocked(woken) }()
 	for {
 		if m.dead {
@@ -43,7 +42,7 @@ func (m *Mapping) grab(ctx context.Context, page uint64, order uint) (slot, erro
 		if !ok {
 			s := slot{page: base(page, order), order: order, word: wLocked}
 			m.index.Store(s.page, order, uint64(s.word))
-			hook.Acquire(hook.Entry, m, s.page, !waited)
+			hook.Acquire(hook.Entry, m, s.page, !mayWait(ctx))
 			return s, nil
 		}
 		if have < order {
@@ -53,7 +52,6 @@ func (m *Mapping) grab(ctx context.Context, page uint64, order uint) (slot, erro
 		if s.word.is(wLocked) {
 			m.handOnLocked(woken)
 			woken = wakeup{}
-			waited = true
 			if err := m.waitLocked(ctx, first, true); err != nil {
 				return slot{}, err
 			}
@@ -62,7 +60,7 @@ func (m *Mapping) grab(ctx context.Context, page uint64, order uint) (slot, erro
 		}
 		s.word |= wLocked
 		m.index.Store(s.page, s.order, uint64(s.word))
-		hook.Acquire(hook.Entry, m, s.page, !waited)
+		hook.Acquire(hook.Entry, m, s.page, !mayWait(ctx))
 		if order == 0 && have > 0 && !s.word.is(wMapped) {
 			m.downgradeLocked(s)
 			continue
