@@ -253,6 +253,36 @@ func TestSA11_NonExclusiveWaiter(t *testing.T) {
 	}
 }
 
+// A memory failure that waited for an entry, and then finds that its frame has moved, has
+// not swallowed the wake.
+//
+// Guards I7, T48.
+func TestSA11_PoisonDoesNotTakeTheWake(t *testing.T) {
+	watched(t)
+	m := newSlots()
+	m.put(5, 0, frameOf(0))
+	s := mustGrab(t, m, 5, 0)
+	bad := sched.Go(t, "bad memory", func() error {
+		m.MemoryFailure(frameOf(0).pfn(), 1)
+		return nil
+	})
+	if !bad.Blocked() {
+		t.Fatal("does not wait")
+	}
+	next := sched.Go(t, "next", grabbing(m, 5, 0, func(slot) {}))
+	if !next.Blocked() {
+		t.Fatal("does not wait")
+	}
+	m.mu.Lock()
+	m.setLocked(&s, frameOf(0)+1)
+	m.mu.Unlock()
+	m.ungrab(s)
+	if err := errors.Join(bad.Err(), next.Err()); err != nil {
+		t.Error(err)
+	}
+	quiet(t, m)
+}
+
 // TestSA12_WaiterOfEvictedInode: a waiter that is queued and not yet asleep while the mapping
 // is evicted finds that it is gone, and hands on what it was woken for.
 //
