@@ -1,7 +1,6 @@
 package block
 
 import (
-	"errors"
 	"fmt"
 	"syscall"
 
@@ -89,8 +88,8 @@ func insertMapped(r *dax.Request, e Extent, first, end uint64) error {
 			page = r.Page
 			continue
 		}
-		if errors.Is(err, pmem.ErrPoisoned) && end-page > 1 {
-			end = page + 1 // the bad page may be a later one
+		if err != nil && end-page > 1 {
+			end = page + 1 // the page that fails may be a later one
 			continue
 		}
 		if err != nil {

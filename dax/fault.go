@@ -97,7 +97,7 @@ func (m *Mapping) fault(ctx context.Context, f *vm.Fault, p Populator, synced bo
 		}
 		return err
 	}
-	q := question{page: f.Page, n: min(runHint, end-f.Page), fault: true}
+	q := question{page: f.Page, n: min(runHint, end-f.Page), order: f.Order, fault: true}
 	if store {
 		q.intent = IntentWrite
 		q.off, q.length = m.faultBytes(f.Page, f.Order)
@@ -150,12 +150,17 @@ func hugeReason(err error) int {
 	switch {
 	case errors.Is(err, vm.ErrFallback):
 		return 12 // the view's place is taken
-	case errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return 6 // not for so many pages
 	case errors.Is(err, pmem.ErrPoisoned), errors.Is(err, pmem.ErrRemoved):
 		return 9
 	case errors.Is(err, ErrNotMappable), errors.Is(err, syscall.EIO):
 		return 10
+	}
+	// A device may have words of its own for what it cannot do. Memory is not had by
+	// asking for less: that is reported as it is, and so are waits that ended.
+	if no, ok := errors.AsType[syscall.Errno](err); ok && no != syscall.ENOMEM && no != syscall.EAGAIN && no != syscall.EINTR {
+		return 9
 	}
 	return 0
 }

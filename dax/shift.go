@@ -77,6 +77,9 @@ func (m *Mapping) shift(ctx context.Context, off, size int64, change func() erro
 // exclusively, so that nothing can be stored there afterwards but by write(2), which the
 // inode lock excludes.
 func (m *Mapping) cleanOut(ctx context.Context, page, n uint64) error {
+	if n == 0 || page > math.MaxInt64/pmem.PageSize {
+		return nil // no file has bytes there
+	}
 	unseen := m.storesUnseen(page, n)
 	m.unmap(page, n, false)
 	if unseen {

@@ -84,6 +84,9 @@ func (m *Mapping) WriteFrom(ctx context.Context, off, n int64, p Populator, f fu
 	if m.cfg.ReadOnly {
 		return 0, syscall.EROFS
 	}
+	if n == 0 {
+		return 0, nil
+	}
 	if !mayWait(ctx) && (m.fills.Load() > 0 || n > m.size.Load()-off) {
 		return 0, ErrWouldBlock // as WriteAt
 	}
