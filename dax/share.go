@@ -141,6 +141,7 @@ func withBoth(ctx context.Context, a, b Range, f func() error) error {
 			return f()
 		}
 		x.Mapping.inval.Unlock() // wait for y next, without it
+		x.Mapping.settle()
 		if !mayWait(ctx) {
 			return ErrWouldBlock
 		}
