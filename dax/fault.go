@@ -139,7 +139,7 @@ func hugeReason(err error) int {
 	switch {
 	case errors.Is(err, vm.ErrFallback):
 		return 12 // the view's place is taken
-	case errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return 6 // not for so many pages
 	case errors.Is(err, pmem.ErrPoisoned), errors.Is(err, pmem.ErrRemoved):
 		return 9
