@@ -37,12 +37,13 @@ lint:
 check: test race
 
 # fuzz: every fuzz target for FUZZTIME each. Found inputs are left in testdata/fuzz
-# of the package, to be committed.
+# of the package, to be committed. Without the bound the time goes into making the
+# first interesting superblock shorter.
 fuzz:
 	@set -e; for pkg in $$($(GO) list $(PKGS)); do \
 	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "== $$pkg $$target"; \
-	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$pkg; \
 	  done; \
 	done
 
@@ -52,11 +53,11 @@ bench:
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 0 $(PKGS)
 
 # soak: the tests over and over in random order, race detector on, until DURATION is
-# over.
+# over. GODAX_SOAK, the number of the round, makes random tests long, and their seeds new.
 soak:
 	@set -e; d=$(DURATION); case $$d in *h) s=$$(( $${d%h} * 3600 ));; *m) s=$$(( $${d%m} * 60 ));; *) s=$${d%s};; esac; \
 	end=$$(( $$(date +%s) + s )); round=0; \
 	while [ $$(date +%s) -lt $$end ]; do \
 	  round=$$(( round + 1 )); echo "== round $$round, $$(( end - $$(date +%s) )) s left"; \
-	  $(GO) test -race -shuffle on -count 1 -timeout 2h $(PKGS); \
+	  GODAX_SOAK=$$round $(GO) test -race -shuffle on -count 1 -timeout 2h $(PKGS); \
 	done

@@ -99,10 +99,13 @@ func (m *Mapping) settle() {
 
 // settleLocked is settle with fillMu held.
 func (m *Mapping) settleLocked() {
-	m.stale.Store(false) // first: what is unmapped from here on is somebody else's to fill, or seen below
-	for _, a := range m.attached {
-		// With strict unset every failure becomes a page that raises SIGBUS.
-		_ = m.fillView(nil, a, false)
+	// A view that stores gives holes storage when it is filled, and so takes zero pages from
+	// views that were filled before it: those are filled again.
+	for m.stale.Swap(false) {
+		for _, a := range m.attached {
+			// With strict unset every failure becomes a page that raises SIGBUS.
+			_ = m.fillView(nil, a, false)
+		}
 	}
 }
 

@@ -100,6 +100,10 @@ type Mapping struct {
 	devices []flushed // where the file's frames were found to lie, mostly one
 	dead    bool      // evicted
 
+	// moved counts how often an entry with frames was removed or got others. Changed with
+	// the entry locked; see FinishSync.
+	moved atomic.Uint64
+
 	wbErr errSeq
 	stats Stats
 }

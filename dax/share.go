@@ -43,7 +43,8 @@ func (m *Mapping) Unshare(ctx context.Context, off, n int64, p Populator) error 
 			return err
 		}
 		q := question{page: page, n: end - page, intent: IntentUnshare, off: off, length: n}
-		s, err := m.answer(ctx, q, m.readOrder(page, m.pageEnd()), p)
+		// Not more than asked for: copies outside the range could fail for want of space.
+		s, err := m.answer(ctx, q, alignedOrder(page, end-page, m.cfg.PMDOrder), p)
 		if err != nil {
 			return err
 		}
@@ -123,7 +124,11 @@ func withBoth(ctx context.Context, a, b Range, f func() error) error {
 	if a.Mapping == b.Mapping {
 		// One lock, two ranges: nothing may be pinned between the first and the last page.
 		first, last := min(a.Page, b.Page), max(lastPage(a.Page, a.N), lastPage(b.Page, b.N))
-		if err := a.Mapping.lockIdle(ctx, first, last-first+1); err != nil {
+		n := last - first
+		if n < ToEnd {
+			n++
+		}
+		if err := a.Mapping.lockIdle(ctx, first, n); err != nil {
 			return err
 		}
 		defer a.Mapping.inval.Unlock()

@@ -33,7 +33,6 @@ func (m *Mapping) grab(ctx context.Context, page uint64, order uint) (slot, erro
 	// the one it slept on: then the next in that queue must run (L5), and must not wait
 	// until this goroutine has slept on another.
 	var woken wakeup
-	waited := false
 	defer func() { m.handOnLocked(woken) }()
 	for {
 		if m.dead {
@@ -43,7 +42,7 @@ func (m *Mapping) grab(ctx context.Context, page uint64, order uint) (slot, erro
 		if !ok {
 			s := slot{page: base(page, order), order: order, word: wLocked}
 			m.index.Store(s.page, order, uint64(s.word))
-			hook.Acquire(hook.Entry, m, s.page, !waited)
+			hook.Acquire(hook.Entry, m, s.page, !mayWait(ctx))
 			return s, nil
 		}
 		if have < order {
@@ -53,7 +52,6 @@ func (m *Mapping) grab(ctx context.Context, page uint64, order uint) (slot, erro
 		if s.word.is(wLocked) {
 			m.handOnLocked(woken)
 			woken = wakeup{}
-			waited = true
 			if err := m.waitLocked(ctx, first, true); err != nil {
 				return slot{}, err
 			}
@@ -62,7 +60,7 @@ func (m *Mapping) grab(ctx context.Context, page uint64, order uint) (slot, erro
 		}
 		s.word |= wLocked
 		m.index.Store(s.page, s.order, uint64(s.word))
-		hook.Acquire(hook.Entry, m, s.page, !waited)
+		hook.Acquire(hook.Entry, m, s.page, !mayWait(ctx))
 		if order == 0 && have > 0 && !s.word.is(wMapped) {
 			m.downgradeLocked(s)
 			continue
@@ -111,6 +109,9 @@ func (m *Mapping) eraseLocked(page uint64) {
 	if word(val).is(wLocked) {
 		hook.Release(hook.Entry, m, first)
 	}
+	if word(val).is(wMapped) {
+		m.moved.Add(1)
+	}
 	m.index.Erase(page)
 	delete(m.stored, first)
 	m.wakeAllLocked(first)
@@ -138,6 +139,9 @@ func (m *Mapping) ungrabLocked(s slot) {
 
 // setLocked gives the locked slot another word, keeping lock, order and marks.
 func (m *Mapping) setLocked(s *slot, w word) {
+	if s.word.is(wMapped) && s.word.pfn() != w.pfn() {
+		m.moved.Add(1)
+	}
 	s.word = w | wLocked
 	m.index.Store(s.page, s.order, uint64(s.word))
 }

@@ -50,6 +50,7 @@ func (m *Mapping) waitLocked(ctx context.Context, key uint64, exclusive bool) er
 		done = ctx.Done()
 	}
 	hook.At(hook.WaiterQueued, m, key)
+	hook.Want(hook.Entry, m, key) // also who does not lock it then waits for its holder
 	hook.Block(w.wake, done)
 	var err error
 	select {

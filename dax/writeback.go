@@ -141,7 +141,6 @@ func (m *Mapping) takeTagged(ctx context.Context, next, last uint64) (s slot, pi
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var woken wakeup
-	waited := false
 	defer func() { m.handOnLocked(woken) }()
 	for {
 		if err := canceled(ctx); err != nil {
@@ -157,12 +156,12 @@ func (m *Mapping) takeTagged(ctx context.Context, next, last uint64) (s slot, pi
 			if err := m.waitLocked(ctx, first, true); err != nil {
 				return slot{}, false, false, err
 			}
-			woken, waited = wakeup{first, true}, true
+			woken = wakeup{first, true}
 			continue
 		}
 		s := slot{first, order, word(val) | wLocked}
 		m.index.Store(s.page, s.order, uint64(s.word))
-		hook.Acquire(hook.Entry, m, s.page, !waited)
+		hook.Acquire(hook.Entry, m, s.page, !mayWait(ctx))
 		m.index.ClearMark(first, markToWrite)
 		return s, m.pins.written(s.page, pages(order)), true, nil
 	}

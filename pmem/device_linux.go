@@ -192,7 +192,8 @@ func (d *mapped) Close() error {
 	if !d.gone.CompareAndSwap(false, true) {
 		return fs.ErrClosed
 	}
-	err := d.mapping.unmap()
+	d.mapping.retire(d)
+	var err error
 	if e := unix.Close(d.fd); err == nil { // and with it goes the flock
 		err = os.NewSyscallError("close", e)
 	}

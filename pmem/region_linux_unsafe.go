@@ -4,6 +4,7 @@ package pmem
 
 import (
 	"os"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -86,6 +87,16 @@ func (r region) sync(from, to int64) error {
 // advise is madvise(2) of the whole region.
 func (r region) advise(advice int) error {
 	return unix.Madvise(unsafe.Slice((*byte)(r.base), r.length), advice)
+}
+
+// retire gives the region's memory back but keeps its addresses readable, as zeroes, as
+// long as owner is referred to: a reader that takes no lock may have found its bytes just
+// before, and finds out afterwards that it must not use what it got.
+func (r region) retire(owner *mapped) {
+	// If this fails the file's memory goes with the addresses, later.
+	_, _ = unix.MmapPtr(-1, 0, r.base, r.length, unix.PROT_READ,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE|unix.MAP_FIXED)
+	runtime.AddCleanup(owner, func(r region) { _ = r.unmap() }, r)
 }
 
 // unmap gives the region back.

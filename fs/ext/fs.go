@@ -63,7 +63,7 @@ type FS struct {
 
 	superMu  sync.Mutex // guards stores to the superblock
 	orphanMu sync.Mutex // guards s_last_orphan, the chain behind it, and orphans
-	orphans  []uint32   // the chain as it is on the medium
+	orphans  []orphan   // the chain as it is on the medium
 	xattrMu  sync.Mutex // guards the reference counts of attribute blocks
 }
 

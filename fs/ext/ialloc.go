@@ -199,7 +199,6 @@ func (f *FS) releaseInode(ino uint32, isDir bool) error {
 // freeInode gives back an inode with 0 links and everything it has. It may be on the
 // orphan list; a check of the image goes on from there if we are killed. Its window has been given back.
 func (f *FS) freeInode(in *inode) error {
-	isDir := in.isDir()
 	if in.hasMap() {
 		in.mu.Lock()
 		err := in.bmap.free(0, f.mapBlocks())
@@ -211,14 +210,7 @@ func (f *FS) freeInode(in *inode) error {
 	if err := f.dropXattrs(in); err != nil {
 		return err
 	}
-	if err := f.orphanDel(in); err != nil {
-		return err
-	}
-	// e2fsck takes a time below the number of inodes for a link of the orphan list.
-	if err := in.setDtime(max(uint32(f.now().Unix()), f.sb.InodesCount)); err != nil {
-		return err
-	}
-	return f.releaseInode(in.ino, isDir)
+	return f.orphanDone(in, true)
 }
 
 // hasMap reports whether i_block holds block pointers. In device nodes it holds a

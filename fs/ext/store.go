@@ -29,6 +29,9 @@ type store struct {
 	// except in crash tests, which take a snapshot of the image there.
 	hook func(off int64, n int)
 
+	// between is called between the stores of a switch-over. Nil except in crash tests.
+	between func()
+
 	mu    sync.Mutex
 	dirty map[int64]uint64 // page -> one bit per line: stored to since the last flush
 }
@@ -184,8 +187,11 @@ type put struct {
 
 // switchOver performs a handful of stores back to back, for a change that no
 // single store can make: all places are checked and touched first, so that nothing
-// but the stores themselves stands between the first and the last. The hook sees
-// them as one.
+// but the stores themselves stands between the first and the last: a few nanoseconds, in which
+// a kill is possible all the same. So the order matters here too: what e2fsck -p does not repair
+// is one thing only half done, of two that the format has no order for (a directory
+// with two names, or a ".." that is not the one above it; a shared attribute block
+// with one owner more or less than it counts). The hook sees the stores as one.
 func (st *store) switchOver(ops ...put) error {
 	for _, op := range ops {
 		b, err := st.view(op.off&^3, 4)
@@ -197,7 +203,10 @@ func (st *store) switchOver(ops ...put) error {
 		}
 		touch32(b)
 	}
-	for _, op := range ops {
+	for i, op := range ops {
+		if i > 0 && st.between != nil {
+			st.between()
+		}
 		// Cannot fail: the ranges were viewed just now, and a device that goes away in
 		// between takes the medium with it.
 		if op.size == 2 {

@@ -3,8 +3,8 @@
 // false, so that nothing of it is left in a program.
 //
 // Three things are reported: that a goroutine is at a pause point ([At]), that it
-// takes or gives back a lock ([Acquire], [Release]), and that it is about to sleep
-// ([Block]). A test sets one [Hooks] for the whole process with [Set].
+// is about to take a lock, has it, or gives it back ([Want], [Acquire], [Release]), and
+// that it is about to sleep ([Block]). A test sets one [Hooks] for the whole process with [Set].
 package hook
 
 // Point is a place where a test can hold a goroutine.
@@ -48,7 +48,8 @@ const (
 	NoRank Rank = iota
 	Freeze
 	Inode
-	Mmap // of a view, held during an access and its faults; under Inode when a view is a user buffer
+	Mmap        // of a view, held during an access and its faults; under Inode when a view is a user buffer
+	FaultFreeze // freeze protection of a fault, which has Mmap already
 	Fill
 	Inval
 	Transaction
@@ -61,7 +62,7 @@ const (
 )
 
 func (r Rank) String() string {
-	return [...]string{"no rank", "freeze", "inode", "mmap", "fill", "inval", "transaction", "writeback", "entry", "extent", "views", "index", "page table"}[r]
+	return [...]string{"no rank", "freeze", "inode", "mmap", "freeze of faults", "fill", "inval", "transaction", "writeback", "entry", "extent", "views", "index", "page table"}[r]
 }
 
 // Hooks is what a test wants to be told. Any of them may be nil. They are called in the
@@ -70,6 +71,10 @@ type Hooks struct {
 	// At: the goroutine is at a point, on behalf of a page of obj (a *dax.Mapping, or a
 	// view for OrderChosen).
 	At func(p Point, obj any, page uint64)
+
+	// Want: the goroutine is about to take a lock, and will wait for it if it must. It
+	// does not have it yet. Without it, Acquire is all that is told.
+	Want func(r Rank, obj any, page uint64)
 
 	// Acquire: the goroutine has got a lock: obj, and for Entry the page. try says that it
 	// did not wait for it. Release: it gives the lock back.

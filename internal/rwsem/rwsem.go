@@ -78,6 +78,9 @@ func MayWait(ctx context.Context) bool {
 // RLock takes the lock shared. It fails only if it would have to wait and ctx says no:
 // the context's error, or ErrWouldBlock. ctx may be nil: then it never fails.
 func (l *RW) RLock(ctx context.Context) error {
+	if hook.Enabled && MayWait(ctx) {
+		hook.Want(l.rank, l, 0)
+	}
 	if !l.TryRLock() {
 		return l.wait(ctx, false)
 	}
@@ -86,6 +89,9 @@ func (l *RW) RLock(ctx context.Context) error {
 
 // Lock takes the lock exclusively; see [RW.RLock].
 func (l *RW) Lock(ctx context.Context) error {
+	if hook.Enabled && MayWait(ctx) {
+		hook.Want(l.rank, l, 0)
+	}
 	if !l.TryLock() {
 		return l.wait(ctx, true)
 	}
