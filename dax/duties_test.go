@@ -331,6 +331,9 @@ func TestSI9_LongTermPin(t *testing.T) {
 		}
 		isErr(t, w.m.BreakLayout(dax.NoWait(ctx), 0, 1, nil), dax.ErrWouldBlock)
 		pin.Release()
+		if _, err := w.m.Writeback(ctx, 0, w.m.Size()); err != nil {
+			t.Fatal(err)
+		}
 		if err := w.m.BreakLayout(dax.NoWait(ctx), 0, 1, func() error { return nil }); err != nil {
 			t.Error(err)
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"godax/internal/hook"
-	"godax/vm"
 )
 
 // BreakLayout runs change while nothing refers to the pages [page, page+n): no
