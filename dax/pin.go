@@ -103,15 +103,21 @@ func (m *Mapping) Pin(ctx context.Context, off, n int64, flags PinFlags, p Popul
 	m.mu.Lock()
 	m.pins.list = append(m.pins.list, pin)
 	m.mu.Unlock()
+	pinned := false
+	defer func() {
+		if !pinned { // an error, or a PopulatePFNs that panicked
+			pin.Release()
+		}
+	}()
 	for end := off + n; off < end; {
 		b, err := m.pinPiece(ctx, off, end-off, write, p)
 		if err != nil {
-			pin.Release()
 			return nil, err
 		}
 		pin.slices = append(pin.slices, b)
 		off += int64(len(b))
 	}
+	pinned = true
 	return pin, nil
 }
 

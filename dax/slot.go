@@ -113,6 +113,7 @@ func (m *Mapping) eraseLocked(page uint64) {
 		m.moved.Add(1)
 	}
 	m.index.Erase(page)
+	delete(m.stored, first)
 	m.wakeAllLocked(first)
 }
 
@@ -131,6 +132,7 @@ func (m *Mapping) ungrabLocked(s slot) {
 	}
 	hook.Release(hook.Entry, m, s.page)
 	m.index.Store(s.page, s.order, uint64(s.word&^wLocked))
+	delete(m.stored, s.page)
 	m.debugCheckLocked()
 	m.wakeOneLocked(s.page)
 }
