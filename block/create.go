@@ -1,6 +1,7 @@
 package block
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 
@@ -19,8 +20,8 @@ import (
 // the answer.
 //
 // An extent with a [Extent.Source] is copied, the whole of it, before CreatePFNs returns
-// nil; so it has to lie inside the pages asked for (from r.First to r.End), and the file
-// system makes it the file's only if there is no error.
+// nil; so it has to lie inside the slot that is held (see [dax.Request.InsertCopy]), and the
+// file system makes it the file's only if there is no error.
 func CreatePFNs(r *dax.Request, e Extent) error {
 	switch e.Kind {
 	case Delalloc, Inline:
@@ -88,8 +89,8 @@ func insertMapped(r *dax.Request, e Extent, first, end uint64) error {
 			page = r.Page
 			continue
 		}
-		if err != nil && end-page > 1 {
-			end = page + 1 // the page that fails may be a later one
+		if err != nil && end-page > 1 && !errors.Is(err, pmem.ErrOutOfRange) {
+			end = page + 1 // the page that fails may be a later one; no extent reaches past the device
 			continue
 		}
 		if err != nil {
@@ -112,8 +113,8 @@ func insertCopies(r *dax.Request, e Extent) error {
 	src := e.Source
 	first, end := pagesUp(e.Off), uint64(e.Off+e.Len)/pmem.PageSize
 	switch {
-	case e.Off%pmem.PageSize != 0 || e.Len%pmem.PageSize != 0 || first < r.First() || end > r.End():
-		return fmt.Errorf("block: copy for pages %d to %d, asked for %d to %d: %w", first, end, r.First(), r.End(), syscall.EIO)
+	case e.Off%pmem.PageSize != 0 || e.Len%pmem.PageSize != 0:
+		return fmt.Errorf("block: copy of %d bytes at %d: %w", e.Len, e.Off, syscall.EIO)
 	case src.Source != nil || src.Off < 0 || src.Len <= 0 || src.Off > e.Off || src.Off > maxInt64-src.Len || src.Off+src.Len < e.Off+e.Len:
 		return fmt.Errorf("block: source at %d, length %d of a copy at %d, length %d: %w", src.Off, src.Len, e.Off, e.Len, syscall.EIO)
 	case src.Kind == Mapped && (src.Device == nil || src.Addr < 0 || (src.Addr-src.Off)%pmem.PageSize != 0):

@@ -23,8 +23,9 @@ type Source struct {
 // failed leaves no entry (hazards H1 and H2 of the DAX semantics). The file system
 // changes its extent map after InsertCopy has returned nil, and not otherwise.
 //
-// Pages outside the slot that is held and behind r.N must not be answered so: see
-// [Request.N].
+// Only pages of the slot that is held can be answered so. Somebody else may be asking
+// about a page behind it at this moment, and be about to store the answer from before:
+// it would go on leading to the old frames, which are no longer this file's.
 //
 // Errors: as Insert; pmem.ErrPoisoned and others of the devices; EIO for frames that
 // are copied onto themselves.
@@ -32,8 +33,8 @@ func (r *Request) InsertCopy(page uint64, pfn pmem.PFN, n uint64, attr Attr, src
 	if !r.Intent.allocates() {
 		return badAnswer("page %d: a copy in answer to %v", page, r.Intent)
 	}
-	if page < r.First() || page >= r.End() || n > r.End()-page {
-		return badAnswer("pages %d+%d: a copy of pages that were not asked for", page, n)
+	if first, size := r.First(), pages(r.Order); page < first || page-first >= size || n > size-(page-first) {
+		return badAnswer("pages %d+%d: a copy of pages outside the slot %d+%d", page, n, first, size)
 	}
 	if attr&SharedPFN != 0 {
 		return badAnswer("page %d: a copy that is shared", page)

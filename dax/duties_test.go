@@ -329,9 +329,9 @@ func TestSI9_LongTermPin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		isErr(t, w.m.BreakLayout(dax.NoWait(ctx), 0, 1, nil), dax.ErrWouldBlock)
+		isErr(t, w.m.BreakLayout(dax.NoWait(ctx), 0, w.pages, nil), dax.ErrWouldBlock)
 		pin.Release()
-		if err := w.m.BreakLayout(dax.NoWait(ctx), 0, 1, func() error { return nil }); err != nil {
+		if err := w.m.BreakLayout(dax.NoWait(ctx), 0, w.pages, func() error { return nil }); err != nil {
 			t.Error(err)
 		}
 	})

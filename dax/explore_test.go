@@ -139,6 +139,30 @@ func TestExploreStoreAndWriteback(t *testing.T) {
 	})
 }
 
+// I30, I13: a store that a writeback follows is on the medium then, whatever another
+// fault of the same page does meanwhile, which makes the translation for both.
+func TestExploreStoreAndDurableStore(t *testing.T) {
+	exploreTiny(t, func(s *sched.Scenario, w *tiny) {
+		w.mustWrite([]byte{1, 1}, 0)
+		w.sync()
+		s.Op("store", w.store(1, 2))
+		s.Op("store and writeback", func() error {
+			if err := w.store(0, 3)(); err != nil {
+				return err
+			}
+			if _, err := w.m.Writeback(ctx, 0, tinyRun); err != nil {
+				return err
+			}
+			d, _ := w.file.device(0)
+			if got := w.dev.Durable()[d*pageSize]; got != 3 {
+				return fmt.Errorf("the medium has %d", got)
+			}
+			return nil
+		})
+		s.Final(func() error { return errors.Join(w.same(0, 3), w.same(1, 2)) })
+	})
+}
+
 func TestExploreLoadAndWrite(t *testing.T) {
 	exploreTiny(t, func(s *sched.Scenario, w *tiny) {
 		s.Op("load", func() error {

@@ -17,16 +17,18 @@ import (
 // Locks: waits for entry locks, without ever standing in the way of others that do.
 func (m *Mapping) MemoryFailure(pfn pmem.PFN, n uint64) int {
 	defer m.settle()
-	found := m.pagesOf(pfn, n)
-	for _, page := range found {
-		hook.At(hook.PoisonFound, m, page)
-		m.failPage(page, pfn, n)
+	total := uint64(0)
+	for _, r := range m.pagesOf(pfn, n) {
+		hook.At(hook.PoisonFound, m, r.page)
+		m.failPages(r, pfn, n)
+		total += r.n
 	}
-	return len(found)
+	return int(total)
 }
 
-// pagesOf returns the pages of the file that lie in the frames.
-func (m *Mapping) pagesOf(pfn pmem.PFN, n uint64) (found []uint64) {
+// pagesOf returns the pages of the file that lie in the frames: at most one run of each
+// entry, since its frames are consecutive.
+func (m *Mapping) pagesOf(pfn pmem.PFN, n uint64) (found []run) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for next := uint64(0); ; {
@@ -34,11 +36,8 @@ func (m *Mapping) pagesOf(pfn pmem.PFN, n uint64) (found []uint64) {
 		if !ok {
 			return found
 		}
-		w := word(val)
-		for i := uint64(0); i < n && w.is(wMapped); i++ {
-			if at := uint64(pfn) + i - uint64(w.pfn()); at < pages(order) {
-				found = append(found, first+at)
-			}
+		if r := badPart(word(val), first, order, pfn, n); r.n > 0 {
+			found = append(found, r)
 		}
 		if next = first + pages(order); next == 0 {
 			return found
@@ -46,43 +45,63 @@ func (m *Mapping) pagesOf(pfn pmem.PFN, n uint64) (found []uint64) {
 	}
 }
 
-// failPage takes one page from the views if it still lies in one of the frames. The wait
+// badPart is the pages of an entry that lie in the n frames from pfn on.
+func badPart(w word, first uint64, order uint, pfn pmem.PFN, n uint64) run {
+	if !w.is(wMapped) {
+		return run{}
+	}
+	from := max(w.pfn(), pfn)
+	end := min(w.pfn()+pmem.PFN(pages(order)), pfn+pmem.PFN(n))
+	if from >= end {
+		return run{}
+	}
+	return run{first + uint64(from-w.pfn()), uint64(end - from)}
+}
+
+// failPages takes what still lies in the frames of a run of pages from the views, entry
+// by entry: each view is told once of all the bad pages that it mapped as one. The wait
 // is not exclusive: it must not swallow a wake (L7).
-func (m *Mapping) failPage(page uint64, pfn pmem.PFN, n uint64) {
+func (m *Mapping) failPages(r run, pfn pmem.PFN, n uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for {
-		first, order, val, ok := m.index.Next(page, page)
-		w := word(val)
-		if !ok || !w.is(wMapped) || uint64(w.at(page-first).pfn()-pfn) >= n {
-			return // it has moved, or is gone
+	last := r.page + r.n - 1
+	for next := r.page; next <= last; {
+		first, order, val, ok := m.index.Next(next, last)
+		if !ok {
+			return // gone
 		}
+		w := word(val)
 		if w.is(wLocked) {
 			_ = m.waitLocked(nil, first, false) // cannot fail without a context
 			continue
+		}
+		next = first + pages(order)
+		bad := badPart(w, first, order, pfn, n)
+		if bad.n == 0 {
+			continue // it has moved
 		}
 		s := slot{first, order, w | wLocked}
 		m.index.Store(s.page, s.order, uint64(s.word))
 		hook.Acquire(hook.Entry, m, s.page, true)
 		m.mu.Unlock()
-		m.views.NotifyFailure(page, 1)
+		m.views.NotifyFailure(bad.page, bad.n)
 		m.stale.Store(true)
 		m.mu.Lock()
 		m.ungrabLocked(s)
-		return
 	}
 }
 
 // Revoke takes everything that refers to frames of a device away, which is gone: from the
-// views and from the index, dirty or not. What was dirty is lost; that is reported as a
-// writeback error. Pins cannot be waited for: their holders have bytes without a device
-// behind them until they release.
+// views and from the index, dirty or not. What was dirty is lost, and what views that are
+// not write-protected may have stored; that is reported as a writeback error. Pins cannot
+// be waited for: their holders have bytes without a device behind them until they release.
 //
 // Locks: takes the invalidate lock exclusive.
 func (m *Mapping) Revoke(dev pmem.Device) {
 	defer m.settle()
 	_ = m.inval.Lock(nil) // cannot fail without a context
 	defer m.inval.Unlock()
+	unseen := m.storesUnseen(0, ToEnd)
 	m.unmap(0, ToEnd, false)
 	lost := false
 	m.mu.Lock()
@@ -97,7 +116,7 @@ func (m *Mapping) Revoke(dev pmem.Device) {
 			continue
 		}
 		if w.is(wMapped) && w.pfn().Device() == dev.ID() {
-			lost = lost || m.index.Marked(first, markDirty)
+			lost = lost || m.index.Marked(first, markDirty) || unseen && w.is(wWrite)
 			m.eraseLocked(first)
 		}
 		if next = first + pages(order); next == 0 {

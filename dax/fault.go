@@ -44,15 +44,19 @@ func (m *Mapping) Fault(f *vm.Fault, p Populator) error {
 	}
 	err := m.fault(ctx, f, p, false)
 	m.inval.RUnlock()
+	if err == ErrMetadataPending {
+		hook.At(hook.SyncPending, m, f.Page)
+	}
 	if store {
 		m.settle() // the fault may have filled a hole of views that do not fault
 	}
 	return err
 }
 
-// FinishSync makes the translation of a fault for which Fault returned
-// ErrMetadataPending, now that the metadata is durable. vm.ErrRetry if the page has
-// changed in between.
+// FinishSync makes the translation of the fault f for which Fault returned
+// ErrMetadataPending, now that the metadata is durable that was pending then.
+// vm.ErrRetry if the page may have got other storage in between, whose metadata may be
+// pending again; vm.ErrFallback if its entry is smaller now.
 func (m *Mapping) FinishSync(f *vm.Fault) error {
 	ctx := f.Ctx
 	if f.NoWait {
@@ -108,6 +112,11 @@ func (m *Mapping) fault(ctx context.Context, f *vm.Fault, p Populator, synced bo
 	}
 	hook.At(hook.EntryStored, m, f.Page)
 	switch {
+	case synced && f.Seq != m.moved.Load():
+		// What was made durable may not be what the entry says now, even if it is the same
+		// frame: it may have been freed and given to the page again.
+		m.ungrab(s)
+		return vm.ErrRetry
 	case s.order < f.Order:
 		m.ungrab(s)
 		return m.fallback(found.why)
@@ -115,8 +124,8 @@ func (m *Mapping) fault(ctx context.Context, f *vm.Fault, p Populator, synced bo
 		m.ungrab(s)
 		return m.fallback(11)
 	case found.pending:
+		f.Seq = m.moved.Load() // before the unlock: from here on the entry can change
 		m.ungrab(s)
-		hook.At(hook.SyncPending, m, f.Page)
 		return ErrMetadataPending
 	}
 	f.Major = fresh && s.word.is(wMapped)

@@ -14,6 +14,7 @@ import (
 
 	"godax/block"
 	"godax/dax"
+	"godax/internal/hook"
 	"godax/pmem"
 	psim "godax/pmem/sim"
 	"godax/vm"
@@ -33,7 +34,7 @@ type file struct {
 	m   *dax.Mapping
 	dev pmem.Device
 
-	inode sync.RWMutex // the inode lock, taken by the methods below
+	inode inodeLock // the inode lock, taken by the methods below
 
 	mu       sync.Mutex // guards what follows: the extent lock
 	blocks   map[uint64]uint64
@@ -72,6 +73,7 @@ func newFileOn(t testing.TB, dev pmem.Device, c dax.Config) *file {
 	f := &file{t: t, dev: dev, blocks: map[uint64]uint64{}, free: map[uint64]bool{},
 		raw: map[uint64]bool{}, shared: map[uint64]bool{}}
 	f.m = dax.NewMapping(c)
+	f.inode.l.SetRank(hook.Inode)
 	for p := range uint64(dev.Size() / pageSize) {
 		f.free[p] = true
 		f.order = append(f.order, p)
@@ -127,6 +129,9 @@ func (f *file) extent(r *dax.Request, page uint64, create bool) (first, n, dev u
 		}
 		fresh = isNew
 		for p := r.From(); p < r.End() && int64(p)*pageSize < r.Off+r.Len; p++ {
+			if f.shared[f.blocks[p]] && p >= r.First()+1<<r.Order {
+				continue // only those of the slot may be unshared
+			}
 			isNew, err := f.allocLocked(p)
 			if err != nil {
 				break

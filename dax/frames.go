@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"godax/internal/hook"
 	"godax/pmem"
 )
 
@@ -150,6 +151,7 @@ func (m *Mapping) evictCached(page uint64, pfn pmem.PFN) bool {
 		return false
 	}
 	m.index.Store(page, order, uint64(s.word))
+	hook.Acquire(hook.Entry, m, page, true)
 	m.mu.Unlock()
 	mapped := m.views.Len() > 0
 	m.mu.Lock()

@@ -2,6 +2,7 @@ package dax
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"godax/internal/hook"
@@ -19,7 +20,7 @@ import (
 // exclusive, except while waiting for pins.
 func (m *Mapping) BreakLayout(ctx context.Context, page, n uint64, change func() error) error {
 	defer m.settle()
-	if err := m.lockIdle(ctx, page, n); err != nil {
+	if err := m.lockRemovable(ctx, page, n); err != nil {
 		return err
 	}
 	defer m.inval.Unlock()
@@ -28,12 +29,34 @@ func (m *Mapping) BreakLayout(ctx context.Context, page, n uint64, change func()
 
 // changeLayout takes everything that refers to the pages away and runs change. inval is
 // held exclusively, and nothing is pinned.
+//
+// If change fails the bytes that were dirty may live on where they are, with no entry left
+// to say so (I33): they are flushed then. Cached pages are not; their copy is gone.
 func (m *Mapping) changeLayout(page, n uint64, change func() error) error {
 	m.unmap(page, n, false)
 	hook.At(hook.LayoutIdle, m, page)
-	m.remove(page, n)
+	dirty := m.remove(page, n)
 	hook.At(hook.LayoutRemoved, m, page)
-	return change()
+	err := change()
+	if err != nil {
+		for _, s := range dirty {
+			err = errors.Join(err, m.flushRemoved(s))
+		}
+	}
+	return err
+}
+
+// flushRemoved flushes the frames of an entry that is not in the index any more. The next
+// writeback waits for it.
+func (m *Mapping) flushRemoved(s slot) error {
+	if err := m.flush(s); err != nil {
+		m.wbErr.set(err)
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.noteFlushLocked(s.word.pfn())
+	return nil
 }
 
 // lockIdle takes the invalidate lock exclusive at a moment when the range has no
@@ -54,6 +77,31 @@ func (m *Mapping) lockIdle(ctx context.Context, page, n uint64) error {
 		}
 		if err != errPinned {
 			return err
+		}
+	}
+}
+
+// lockRemovable is lockIdle for a caller that is going to remove the entries of the range.
+// If nobody may wait, none of them may be one that a writeback has locked, or can lock
+// before it is removed: none may be dirty. Other holders without inval do not sleep.
+func (m *Mapping) lockRemovable(ctx context.Context, page, n uint64) error {
+	err := m.lockIdle(ctx, page, n)
+	if err != nil || mayWait(ctx) || n == 0 {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for next, last := page, lastPage(page, n); ; {
+		first, order, val, ok := m.index.Next(next, last)
+		if !ok {
+			return nil
+		}
+		if word(val).is(wLocked) || m.index.Marked(first, markDirty) {
+			m.inval.Unlock()
+			return ErrWouldBlock
+		}
+		if next = first + pages(order); next > last || next == 0 {
+			return nil
 		}
 	}
 }
@@ -92,12 +140,13 @@ func (m *Mapping) waitIdle(ctx context.Context, page, n uint64) error {
 // remove deletes the entries of the range, waiting for those that a writeback
 // holds. What a partly covered entry says about pages outside the range is stored
 // again; with a view it counts as dirty, because the view's own record of what was
-// written went with its translations.
+// written went with its translations. It returns the entries without a copy that were
+// dirty, or may have been.
 //
 // Locks: inval exclusive.
-func (m *Mapping) remove(page, n uint64) {
+func (m *Mapping) remove(page, n uint64) (dirty []slot) {
 	if n == 0 {
-		return
+		return nil
 	}
 	last := lastPage(page, n)
 	mapped := m.views.Len() > 0
@@ -106,7 +155,7 @@ func (m *Mapping) remove(page, n uint64) {
 	for next := page; ; {
 		first, order, val, ok := m.index.Next(next, last)
 		if !ok {
-			return
+			return dirty
 		}
 		w := word(val)
 		if w.is(wLocked) {
@@ -121,11 +170,14 @@ func (m *Mapping) remove(page, n uint64) {
 		if old.end()-1 > last {
 			m.restoreLocked(old, last+1, old.end(), keep)
 		}
-		if w.is(wCached) {
+		switch {
+		case w.is(wCached):
 			m.cfg.Frames.free(w.pfn())
+		case keep.dirty && w.is(wMapped):
+			dirty = append(dirty, old)
 		}
 		if next = old.end(); next > last || next == 0 {
-			return
+			return dirty
 		}
 	}
 }
@@ -173,7 +225,11 @@ func (m *Mapping) Evict(ctx context.Context, discard bool) error {
 		return fmt.Errorf("dax: evict with %d views: %w", n, ErrBusy)
 	}
 	for {
-		if err := m.lockIdle(ctx, 0, ToEnd); err != nil {
+		lock := m.lockIdle
+		if discard {
+			lock = m.lockRemovable
+		}
+		if err := lock(ctx, 0, ToEnd); err != nil {
 			return err
 		}
 		m.mu.Lock()

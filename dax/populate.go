@@ -71,15 +71,16 @@ const (
 type Request struct {
 	Mapping *Mapping
 	Page    uint64 // the page that must be covered
-	N       uint64 // widest run worth covering, from Page on, at least 1: a hint, and the most that may be allocated or unshared
+	N       uint64 // widest run worth covering, from Page on, at least 1: a hint, and the most that may be allocated
 	Order   uint   // order of the slot that is held around Page
 	Intent  Intent
 	NoWait  bool // answer ErrWouldBlock instead of sleeping
 	Sync    bool // call MetadataPending if a crash now could lose the answer
 
-	// Off and Len are the bytes that are about to be written, for IntentWrite. They
-	// include a byte of Page. A file system whose blocks are smaller than a page need
-	// allocate no others.
+	// Off and Len are the bytes that are about to be written or unshared, for IntentWrite
+	// and IntentUnshare. They include a byte of Page. A file system whose blocks are
+	// smaller than a page need allocate no others. Storage that other files have too is
+	// replaced in the slot only, the pages from First on: see InsertCopy.
 	Off, Len int64
 
 	// Overwrite: the bytes include all of Page, and it may lie on bad media, which the
@@ -96,9 +97,9 @@ type Request struct {
 func (r *Request) First() uint64 { return base(r.Page, r.Order) }
 
 // From is the page to begin with in order to fill the slot: First, but not before
-// the bytes that are to be written. It is at most Page.
+// the bytes that are to be written or unshared. It is at most Page.
 func (r *Request) From() uint64 {
-	if r.Intent == IntentWrite {
+	if r.Intent.allocates() {
 		return min(max(r.First(), pageOf(r.Off)), r.Page)
 	}
 	return r.First()

@@ -43,7 +43,8 @@ func (m *Mapping) Unshare(ctx context.Context, off, n int64, p Populator) error 
 			return err
 		}
 		q := question{page: page, n: end - page, intent: IntentUnshare, off: off, length: n}
-		s, err := m.answer(ctx, q, m.readOrder(page, m.pageEnd()), p)
+		// Not more than asked for: copies outside the range could fail for want of space.
+		s, err := m.answer(ctx, q, alignedOrder(page, end-page, m.cfg.PMDOrder), p)
 		if err != nil {
 			return err
 		}
@@ -179,7 +180,7 @@ func equalRanges(ctx context.Context, a, b Range, pa, pb Populator) (bool, error
 // pageBytes returns the bytes of a page to look at, with inval held.
 func (m *Mapping) pageBytes(ctx context.Context, page uint64, p Populator) ([]byte, error) {
 	for {
-		b, err := m.readBytes(int64(page)*pmem.PageSize, pmem.PageSize)
+		b, err := m.readBytes(ctx, int64(page)*pmem.PageSize, pmem.PageSize)
 		if err != errMiss {
 			return b, err
 		}

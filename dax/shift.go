@@ -80,14 +80,9 @@ func (m *Mapping) cleanOut(ctx context.Context, page, n uint64) error {
 	if n == 0 || page > math.MaxInt64/pmem.PageSize {
 		return nil // no file has bytes there
 	}
-	collects := false
-	m.views.Each(page, n, func(v vm.View) bool {
-		_, ok := v.(vm.Collector)
-		collects = collects || ok && v.Flags().SharedWrite()
-		return true
-	})
+	unseen := m.storesUnseen(page, n)
 	m.unmap(page, n, false)
-	if collects {
+	if unseen {
 		// What such views have written since they were last asked went with their
 		// translations.
 		m.dirtyAll(page, lastPage(page, n))
@@ -99,4 +94,15 @@ func (m *Mapping) cleanOut(ctx context.Context, page, n uint64) error {
 	}
 	_, err := m.Writeback(ctx, off, length)
 	return err
+}
+
+// storesUnseen reports whether a view may store to the pages without their entry being
+// DIRTY: until it is collected.
+func (m *Mapping) storesUnseen(page, n uint64) (unseen bool) {
+	m.views.Each(page, n, func(v vm.View) bool {
+		_, ok := v.(vm.Collector)
+		unseen = ok && v.Flags().SharedWrite()
+		return !unseen
+	})
+	return unseen
 }

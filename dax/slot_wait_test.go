@@ -399,22 +399,6 @@ func TestSA13_WalkComesBack(t *testing.T) {
 			if fmt.Sprint(tagged) != fmt.Sprint(want) {
 				t.Errorf("writeback: took %v, want %v", tagged, want)
 			}
-
-			m, s = start()
-			m.mu.Lock()
-			m.index.ClearMark(10, markDirty)
-			m.mu.Unlock()
-			walk(m, s, func() error {
-				_, err := m.markCollected(nil, []run{{8, 4}})
-				return err
-			})
-			for _, page := range want {
-				m.mu.Lock()
-				if !m.index.Marked(page, markDirty) {
-					t.Errorf("collection: page %d is not dirty", page)
-				}
-				m.mu.Unlock()
-			}
 		})
 	}
 }

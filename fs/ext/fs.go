@@ -67,7 +67,13 @@ type FS struct {
 	xattrMu  sync.Mutex // guards the reference counts of attribute blocks
 }
 
-var _ vfs.FileSystem = (*FS)(nil)
+var (
+	_ vfs.FileSystem = (*FS)(nil)
+	_ vfs.Holder     = (*FS)(nil)
+)
+
+// Devices implements [vfs.Holder].
+func (f *FS) Devices() []pmem.Device { return []pmem.Device{f.dev} }
 
 // Root is the root directory's inode number.
 func (f *FS) Root() uint64 { return extfmt.RootIno }

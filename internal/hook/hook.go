@@ -48,7 +48,8 @@ const (
 	NoRank Rank = iota
 	Freeze
 	Inode
-	Mmap // of a view, held during an access and its faults; under Inode when a view is a user buffer
+	Mmap        // of a view, held during an access and its faults; under Inode when a view is a user buffer
+	FaultFreeze // freeze protection of a fault, which has Mmap already
 	Fill
 	Inval
 	Transaction
@@ -61,7 +62,7 @@ const (
 )
 
 func (r Rank) String() string {
-	return [...]string{"no rank", "freeze", "inode", "mmap", "fill", "inval", "transaction", "writeback", "entry", "extent", "views", "index", "page table"}[r]
+	return [...]string{"no rank", "freeze", "inode", "mmap", "freeze of faults", "fill", "inval", "transaction", "writeback", "entry", "extent", "views", "index", "page table"}[r]
 }
 
 // Hooks is what a test wants to be told. Any of them may be nil. They are called in the

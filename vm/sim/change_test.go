@@ -226,6 +226,50 @@ func TestGrowAndMove(t *testing.T) {
 	}
 }
 
+// watched is a list that looks at the translations around the move.
+type watched struct {
+	*vm.Views
+	around func(move func(), with []vm.View)
+}
+
+func (w *watched) Replace(old vm.View, move func(), with ...vm.View) bool {
+	return w.Views.Replace(old, func() { w.around(move, with) }, with...)
+}
+
+// TestMoveIsInReplace: translations change hands only where the list says.
+func TestMoveIsInReplace(t *testing.T) {
+	f := newFile(8, 2)
+	s := New(Config{PMDOrder: 2, Resolve: f.resolve})
+	v := mapListed(t, s, f, 0, 8, rws)
+	store(t, v, 0, []byte{1})
+	store(t, v, 5*ps, []byte{1})
+	v.NotifyFailure(5, 1)
+	store(t, v, 5*ps, []byte{1})
+	count := func(views []vm.View) (n int) {
+		for _, w := range views {
+			n += len(w.(*View).Translations())
+		}
+		return n
+	}
+	list := &watched{&f.views, func(move func(), with []vm.View) {
+		if len(v.Translations()) != 2 || count(with) != 0 {
+			t.Error("translations changed hands before the list did")
+		}
+		move()
+		if len(v.Translations()) != 0 || count(with) != 2 {
+			t.Error("translations did not change hands with the list")
+		}
+	}}
+	_, high, err := v.Split(list, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := high.Failures(), []vm.Failure{{Addr: (v.Addr() + 5) * ps, Page: 5, N: 1, Order: 2}}; !slices.Equal(got, want) {
+		t.Errorf("inherited %+v, want %+v", got, want)
+	}
+	wantEmpty(t, s)
+}
+
 func second[T any](_ T, err error) error { return err }
 
 func TestFork(t *testing.T) {
@@ -272,8 +316,9 @@ func TestFork(t *testing.T) {
 	if _, err := p.Fork(&f.views, child); err == nil {
 		t.Error("fork over another view is accepted")
 	}
-	if _, err := p.Fork(new(vm.Views), New(Config{PMDOrder: 2})); !errors.Is(err, ErrNotListed) {
-		t.Errorf("not on the list: %v", err)
+	empty := New(Config{PMDOrder: 2})
+	if _, err := p.Fork(new(vm.Views), empty); !errors.Is(err, ErrNotListed) || len(empty.Views()) != 0 {
+		t.Errorf("not on the list: %v, views %v", err, empty.Views())
 	}
 	if _, err := p.Fork(nil, New(Config{PMDOrder: 3})); err == nil {
 		t.Error("fork to a space of other orders is accepted")
@@ -462,6 +507,8 @@ func TestShortCounts(t *testing.T) {
 	f.order = 0
 	n, err = v.LoadN(bg, b, 2*ps+1)
 	count("load of a bad page", n, err, 2*ps-1, pmem.ErrPoisoned)
+	n, err = s.Load(bg, b, (v.Addr()+2)*ps+1)
+	count("load of a bad page by address", n, err, 2*ps-1, pmem.ErrPoisoned)
 	if _, err := v.Cut(&f.views, 2, 1); err != nil {
 		t.Fatal(err)
 	}

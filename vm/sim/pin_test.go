@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"godax/internal/hook"
 	"godax/pmem"
@@ -249,7 +251,8 @@ func TestRetriesAreCounted(t *testing.T) {
 	f := newFile(4, 2)
 	f.before = func(*vm.Fault) error { return vm.ErrRetry }
 	setHooks(t, &hook.Hooks{})
-	for range 3 {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
 		s := New(Config{PMDOrder: 2, Resolve: f.resolve, MaxRetries: 3000})
 		v, err := s.Map(f, 0, 4, rws)
 		if err != nil {
@@ -262,5 +265,8 @@ func TestRetriesAreCounted(t *testing.T) {
 			t.Errorf("%d attempts, want 3001", got)
 		}
 		s.Close()
-	}
+		if slept := time.Since(start); slept != 0 {
+			t.Errorf("slept %v", slept)
+		}
+	})
 }

@@ -78,8 +78,9 @@ func (v *View) indexLocked(addr uint64, level int) uint64 {
 	return addr >> v.order(level) & (1<<(v.order(level+1)-v.order(level)) - 1)
 }
 
-// putLocked stores a leaf at the level, where walkLocked found a leaf of that level or
-// an empty place at that level or above, and makes the tables on the way.
+// putLocked stores a leaf at the level, and makes the tables on the way. walkLocked has
+// found an empty place at that level or above, or a single page that is shared, which
+// counts as nothing.
 func (v *View) putLocked(addr uint64, level int, l slot) {
 	at := v.top()
 	s := v.roots[addr>>v.order(at)]
@@ -102,9 +103,6 @@ func (v *View) putLocked(addr uint64, level int, l slot) {
 	}
 	if in != nil && s.state == empty {
 		in.used++
-	}
-	if s.state == leaf {
-		v.countLocked(s, level, -1)
 	}
 	l.state = leaf
 	v.countLocked(&l, level, 1)

@@ -1,0 +1,222 @@
+package blockfs_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"godax/internal/daxtest/blockfs"
+	"godax/internal/daxtest/sched"
+	"godax/pmem"
+	psim "godax/pmem/sim"
+	"godax/vm"
+	"godax/vm/sim"
+)
+
+const (
+	pageSize = blockfs.PageSize
+
+	sharedRW = vm.Read | vm.Write | vm.Shared
+	sharedRO = vm.Read | vm.Shared
+	private  = vm.Read | vm.Write
+)
+
+var ctx = context.Background()
+
+func TestMain(m *testing.M) { os.Exit(sched.Main(m)) }
+
+// world is a file system with what a test does to it.
+type world struct {
+	t     testing.TB
+	fs    *blockfs.FS
+	devs  []*psim.Device
+	space *sim.Space
+	views map[*sim.View]*blockfs.File
+	bad   bool // media went bad: what the file system says cannot be written back
+}
+
+// newWorld makes a file system on devices of 128 pages, and checks it at the end.
+func newWorld(t testing.TB, c blockfs.Config, devices int) *world {
+	t.Helper()
+	w := &world{t: t, views: map[*sim.View]*blockfs.File{}}
+	var list []pmem.Device
+	for range devices {
+		d, err := psim.New(128 * pageSize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.devs = append(w.devs, d)
+		list = append(list, d)
+	}
+	w.fs = blockfs.New(c, list...)
+	order := c.Mapping.PMDOrder
+	if order == 0 {
+		order = 2
+	}
+	w.space = sim.New(sim.Config{PMDOrder: order})
+	t.Cleanup(w.end)
+	return w
+}
+
+// end checks everything (K1, K2, K3, K5, K8) and closes.
+func (w *world) end() {
+	w.t.Helper()
+	w.check()
+	for v, f := range w.views {
+		if err := f.Unmap(v); err != nil {
+			w.t.Error(err)
+		}
+	}
+	if err := w.fs.Close(); err != nil && !w.bad {
+		w.t.Error(err)
+	}
+	for _, d := range w.devs {
+		d.Close()
+	}
+}
+
+// check verifies at quiescence that all say the same.
+func (w *world) check() {
+	w.t.Helper()
+	if err := errors.Join(w.fs.Check(), w.space.Check()); err != nil {
+		w.t.Error(err)
+	}
+	for _, f := range w.fs.Files() {
+		if views, pins := f.M.Busy(); pins != 0 {
+			w.t.Errorf("file %d: %d views, %d pins", f.ID, views, pins)
+		}
+	}
+}
+
+// view maps a whole file of n pages.
+func (w *world) view(f *blockfs.File, page, n uint64, flags vm.Flags) *sim.View {
+	w.t.Helper()
+	v, err := f.Map(ctx, w.space, page, n, flags)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.views[v] = f
+	return v
+}
+
+// remove deletes files, their views first, and commits.
+func (w *world) remove(files ...*blockfs.File) {
+	w.t.Helper()
+	for _, f := range files {
+		for v, g := range w.views {
+			if f == g {
+				w.ok(f.Unmap(v))
+				delete(w.views, v)
+			}
+		}
+		w.ok(w.fs.Remove(ctx, f))
+	}
+	w.ok(w.fs.Commit())
+}
+
+// file makes a file of the bytes.
+func (w *world) file(b []byte) *blockfs.File {
+	w.t.Helper()
+	f := w.fs.Create()
+	w.write(f, b, 0)
+	return f
+}
+
+func (w *world) write(f *blockfs.File, b []byte, off int64) {
+	w.t.Helper()
+	if n, err := f.Write(ctx, b, off); n != len(b) || err != nil {
+		w.t.Fatalf("write of %d bytes at %d: %d, %v", len(b), off, n, err)
+	}
+}
+
+func (w *world) ok(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// holds verifies that a file is the bytes, as read(2), a new view and the blocks say.
+func (w *world) holds(what string, f *blockfs.File, want []byte) {
+	w.t.Helper()
+	got := make([]byte, len(want)+1)
+	n, err := f.Read(ctx, got, 0)
+	if err != nil {
+		w.t.Fatalf("%s: read: %v", what, err)
+	}
+	equal(w.t, what+", read", got[:n], want)
+	if len(want) == 0 {
+		return
+	}
+	raw, err := f.Raw(0, int64(len(want)))
+	w.ok(err)
+	equal(w.t, what+", blocks", raw, want)
+	for v, g := range w.views {
+		if first, pages := v.Bounds(); g == f && first == 0 && pages*pageSize >= uint64(len(want)) && v.Flags()&vm.Shared != 0 {
+			equal(w.t, what+", an old view", load(w.t, v, 0, len(want)), want)
+		}
+	}
+	v, err := f.Map(ctx, w.space, 0, uint64(len(want)+pageSize-1)/pageSize, sharedRO)
+	w.ok(err)
+	equal(w.t, what+", a new view", load(w.t, v, 0, len(want)), want)
+	w.ok(f.Unmap(v))
+}
+
+func load(t testing.TB, v *sim.View, off int64, n int) []byte {
+	t.Helper()
+	b := bytes.Repeat([]byte{0xaa}, n)
+	if err := v.Load(ctx, b, off); err != nil {
+		t.Fatalf("load of %d bytes at %d: %v", n, off, err)
+	}
+	return b
+}
+
+func store(t testing.TB, v *sim.View, b []byte, off int64) {
+	t.Helper()
+	if err := v.Store(ctx, b, off); err != nil {
+		t.Fatalf("store of %d bytes at %d: %v", len(b), off, err)
+	}
+}
+
+func equal(t testing.TB, what string, got, want []byte) {
+	t.Helper()
+	if bytes.Equal(got, want) {
+		return
+	}
+	for i := range min(len(got), len(want)) {
+		if got[i] != want[i] {
+			t.Fatalf("%s: byte %d of %d is %#x, want %#x", what, i, len(got), got[i], want[i])
+		}
+	}
+	t.Fatalf("%s: %d bytes, want %d", what, len(got), len(want))
+}
+
+// pages makes n pages, each full of one byte: first, first+1, ...
+func pages(first byte, n int) []byte {
+	var b []byte
+	for i := range n {
+		b = append(b, bytes.Repeat([]byte{first + byte(i)}, pageSize)...)
+	}
+	return b
+}
+
+func isErr(t testing.TB, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("got error %v, want %v", err, want)
+	}
+}
+
+// eachOrder runs the test with small and with huge slots that the file's pages fill.
+func eachOrder(t *testing.T, c blockfs.Config, test func(t *testing.T, w *world)) {
+	for _, huge := range []bool{false, true} {
+		t.Run(fmt.Sprintf("huge=%t", huge), func(t *testing.T) {
+			c := c
+			c.Mapping.NoHuge, c.Scatter = !huge, !huge
+			test(t, newWorld(t, c, 2))
+		})
+	}
+}
