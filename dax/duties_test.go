@@ -331,6 +331,7 @@ func TestSI9_LongTermPin(t *testing.T) {
 		}
 		isErr(t, w.m.BreakLayout(dax.NoWait(ctx), 0, w.pages, nil), dax.ErrWouldBlock)
 		pin.Release()
+		w.sync() // or the layout change would have to wait for that
 		if err := w.m.BreakLayout(dax.NoWait(ctx), 0, w.pages, func() error { return nil }); err != nil {
 			t.Error(err)
 		}
