@@ -200,6 +200,41 @@ func TestSB6_StoreIntoHugeHole(t *testing.T) {
 	}
 }
 
+// A small fault inside a huge zero entry takes that apart: also the other views lose their
+// huge zero pages, and see what is stored then.
+//
+// Guards I11, I12, I14, T21, T29.
+func TestSB6_SmallFaultInHugeHole(t *testing.T) {
+	for name, access := range map[string]func(w *world, v *sim.View, off int64){
+		"load":  func(w *world, v *sim.View, off int64) { load(w.t, v, off, 1) },
+		"store": func(w *world, v *sim.View, off int64) { storeByte(w.t, v, 9, off) },
+	} {
+		for _, flags := range []vm.Flags{sharedRW, private} {
+			t.Run(fmt.Sprintf("%s/flags %b", name, flags), func(t *testing.T) {
+				eachWorld(t, realOrders, dax.Config{}, func(t *testing.T, w *world) {
+					w.sized(w.run)
+					huge := w.view(0, w.pages, sharedRO)
+					load(t, huge, 0, 1)
+					page := w.pages / 2
+					one := w.view(page, 1, flags)
+					w.onePage = true
+					access(w, one, int64(page)*pageSize)
+					w.check()
+					if l, ok := huge.Lookup(0); ok && l.Order > 0 {
+						t.Errorf("the other view still has %+v", l)
+					}
+					want := make([]byte, w.run)
+					if name == "store" && flags == sharedRW {
+						want[page*pageSize] = 9
+					}
+					equal(t, "the other view", load(t, huge, 0, int(w.run)), want)
+					equal(t, "read", w.mustRead(0, int(w.run)), want)
+				})
+			})
+		}
+	}
+}
+
 // TestSB7_SmallViewInHugeEntry: a view of one page inside a huge entry maps a part of it; a
 // store makes the whole entry dirty, and cleaning it takes the permission from both views.
 //

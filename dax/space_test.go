@@ -1,6 +1,7 @@
 package dax_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"syscall"
@@ -50,6 +51,35 @@ func TestSB19_WriteWithoutSpace(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A write that is interrupted between storage and copy leaves no entries past the end for
+// what it was given.
+//
+// Guards I15, I26.
+func TestSB19_WriteInterrupted(t *testing.T) {
+	eachWorld(t, realOrders, dax.Config{}, func(t *testing.T, w *world) {
+		first := fill(pageSize+5, 1)
+		w.mustWrite(first, 0)
+		interrupted, cancel := context.WithCancel(ctx)
+		w.set(func(f *file) { f.onCall = func(*dax.Request) { cancel() } })
+		n, err := w.m.WriteAt(interrupted, fill(int(3*w.run), 2), w.run, w)
+		w.set(func(f *file) {
+			f.onCall = nil
+			f.dropLocked(2, dax.ToEnd)
+		})
+		if n != 0 || !errors.Is(err, context.Canceled) || w.m.Size() != int64(len(first)) {
+			t.Errorf("%d bytes, %v, size %d", n, err, w.m.Size())
+		}
+		for p := uint64(2); p < 5*w.pages; p++ {
+			if _, ok, _ := dax.Dirty(w.m, p); ok {
+				t.Fatalf("page %d has an entry", p)
+			}
+		}
+		w.sized(2 * w.run)
+		want := append(first, make([]byte, int(2*w.run)-len(first))...)
+		equal(t, "extended", w.mustRead(0, len(want)), want)
+	})
 }
 
 // TestSB22_BlocksAfterStore: a file that was only stored to through a view has blocks
