@@ -2,6 +2,7 @@ package dax_test
 
 import (
 	"fmt"
+	"syscall"
 	"testing"
 
 	"godax/dax"
@@ -166,6 +167,13 @@ func TestSC13_SF12_TwoWritebacks(t *testing.T) {
 			})
 		})
 	}
+	t.Run("tagged by both", func(t *testing.T) {
+		for _, fail := range []bool{false, true} {
+			t.Run(fmt.Sprintf("flush fails %t", fail), func(t *testing.T) {
+				eachStage(t, func(s *stage) { taggedByBoth(s, fail) })
+			})
+		}
+	})
 	t.Run("barrier", func(t *testing.T) {
 		eachStage(t, func(s *stage) {
 			data := pattern(2*s.run, 1)
@@ -190,6 +198,42 @@ func TestSC13_SF12_TwoWritebacks(t *testing.T) {
 			s.done(first)
 		})
 	})
+}
+
+// taggedByBoth: two writebacks have tagged the same entries, and one takes the tag of the
+// first: the other waits for that flush all the same, and knows if it fails.
+func taggedByBoth(s *stage, fail bool) {
+	data := pattern(2*s.run, 1)
+	s.mustWrite(data, 0)
+	var gates []*sched.Gate
+	var syncs []*sched.Op
+	for _, name := range []string{"first", "second"} {
+		gates = append(gates, s.hold(hook.WritebackTagged, name))
+		syncs = append(syncs, s.syncs(name))
+		gates[len(gates)-1].Wait()
+	}
+	g := s.hold(hook.Protected, "first")
+	gates[0].Open()
+	g.Wait() // in the first entry
+	gates[1].Open()
+	s.waits(syncs[1])
+	stop := func() {}
+	if d, _ := s.device(0); fail {
+		stop = s.dev.Inject(psimFlushFault(int64(d) * pageSize))
+	}
+	g.Open()
+	err := syncs[1].Err()
+	stop()
+	if fail {
+		isErr(s.t, err, syscall.EIO)
+		isErr(s.t, syncs[0].Err(), syscall.EIO)
+		return
+	}
+	s.done(syncs[1])
+	for page := range 2 * s.n {
+		s.onMedium("when the second is over", page, 0, data[page*pageSize:][:pageSize])
+	}
+	s.done(syncs[0])
 }
 
 // A huge entry is cleaned that views map whole, in part, and with one small page, all of

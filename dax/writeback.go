@@ -42,6 +42,7 @@ func (m *Mapping) Writeback(ctx context.Context, off, n int64) (WritebackStats, 
 
 	var st WritebackStats
 	var firstErr error
+	seen := m.WritebackErrors()
 	collected, err := m.collect(ctx, first, last-first+1)
 	st.Collected = collected
 	if err != nil {
@@ -62,7 +63,6 @@ func (m *Mapping) Writeback(ctx context.Context, off, n int64) (WritebackStats, 
 			break
 		}
 		if err := m.clean(s, pinned); err != nil {
-			m.wbErr.set(err)
 			if firstErr == nil {
 				firstErr = err
 			}
@@ -75,6 +75,9 @@ func (m *Mapping) Writeback(ctx context.Context, off, n int64) (WritebackStats, 
 		}
 	}
 	m.stats.Cleaned.Add(st.Pages)
+	if firstErr == nil {
+		firstErr = m.awaitOthers(ctx, first, last, seen)
+	}
 	if err := m.barrier(); err != nil {
 		m.dirtyAll(first, last)
 		m.wbErr.set(err)
@@ -180,6 +183,9 @@ func (m *Mapping) clean(s slot, pinned bool) error {
 	hook.At(hook.Flushed, m, s.page)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err != nil {
+		m.wbErr.set(err) // before the unlock: see awaitOthers
+	}
 	if err == nil {
 		// A pin through a translation that could be stored to came before Protect.
 		if _, stored := m.stored[s.page]; !pinned && !stored && !m.pins.written(s.page, pages(s.order)) {
@@ -191,6 +197,36 @@ func (m *Mapping) clean(s slot, pinned bool) error {
 	}
 	m.ungrabLocked(s)
 	return err
+}
+
+// awaitOthers waits for entries that other writebacks are cleaning. The tags are everybody's:
+// an entry that this pass had tagged may have been taken by another one, whose flush need
+// not be over (I32). Each entry is waited for once. The error is theirs, if one of them has
+// failed since seen.
+func (m *Mapping) awaitOthers(ctx context.Context, first, last uint64, seen uint64) error {
+	waited := false
+	m.mu.Lock()
+	for next := first; ; {
+		at, order, val, ok := m.index.NextMarked(next, last, markDirty)
+		if !ok {
+			break
+		}
+		if word(val).is(wLocked) {
+			waited = true
+			if err := m.waitLocked(ctx, at, false); err != nil {
+				m.mu.Unlock()
+				return err
+			}
+		}
+		if next = at + pages(order); next > last || next == 0 {
+			break
+		}
+	}
+	m.mu.Unlock()
+	if !waited {
+		return nil
+	}
+	return m.WritebackError(&seen)
 }
 
 // flush pushes the entry's bytes to the device that owns its frames, or to the
