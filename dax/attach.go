@@ -122,12 +122,7 @@ func (m *Mapping) fillView(ctx context.Context, a attachment, strict bool) error
 		if !ok {
 			return nil
 		}
-		if err := m.lockShared(ctx); err != nil {
-			return err
-		}
-		err := m.prefault(ctx, a, run{page, n}, strict)
-		err = errors.Join(err, a.view.Complete())
-		m.inval.RUnlock()
+		err := m.fillRun(ctx, a, run{page, n}, strict)
 		if err != nil && strict {
 			return err
 		}
@@ -137,6 +132,16 @@ func (m *Mapping) fillView(ctx context.Context, a attachment, strict bool) error
 		failed = failed || err != nil
 		done = page + n
 	}
+}
+
+// fillRun fills a run of a view, with the invalidate lock.
+func (m *Mapping) fillRun(ctx context.Context, a attachment, r run, strict bool) error {
+	if err := m.lockShared(ctx); err != nil {
+		return err
+	}
+	defer m.inval.RUnlock()
+	err := m.prefault(ctx, a, r, strict)
+	return errors.Join(err, a.view.Complete())
 }
 
 // prefault installs translations for a run of a view, as large as the entries are.

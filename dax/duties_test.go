@@ -329,10 +329,12 @@ func TestSI9_LongTermPin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		isErr(t, w.m.BreakLayout(dax.NoWait(ctx), 0, w.pages, nil), dax.ErrWouldBlock)
+		isErr(t, w.m.BreakLayout(dax.NoWait(ctx), 0, 1, nil), dax.ErrWouldBlock)
 		pin.Release()
-		w.sync() // or the layout change would have to wait for that
-		if err := w.m.BreakLayout(dax.NoWait(ctx), 0, w.pages, func() error { return nil }); err != nil {
+		if _, err := w.m.Writeback(ctx, 0, w.m.Size()); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.m.BreakLayout(dax.NoWait(ctx), 0, 1, func() error { return nil }); err != nil {
 			t.Error(err)
 		}
 	})

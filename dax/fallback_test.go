@@ -222,7 +222,7 @@ func (tt *fallback) run(w *world, store bool) {
 	if tt.populate != nil {
 		w.populate = func(r *dax.Request) (bool, error) { return tt.populate(w, r) }
 	}
-	c := sim.Config{PMDOrder: w.pmd, TryAll: true, MaxRetries: 50}
+	c := sim.Config{PMDOrder: w.pmd, TryAll: true}
 	if tt.pud {
 		c.PUDOrder = w.pmd + 1
 	}

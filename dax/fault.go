@@ -39,11 +39,7 @@ func (m *Mapping) Fault(f *vm.Fault, p Populator) error {
 			return ErrWouldBlock
 		}
 	}
-	if err := m.lockShared(ctx); err != nil {
-		return err
-	}
-	err := m.fault(ctx, f, p, false)
-	m.inval.RUnlock()
+	err := m.faultShared(ctx, f, p, false)
 	if err == ErrMetadataPending {
 		hook.At(hook.SyncPending, m, f.Page)
 	}
@@ -62,11 +58,17 @@ func (m *Mapping) FinishSync(f *vm.Fault) error {
 	if f.NoWait {
 		ctx = NoWait(ctx)
 	}
+	return m.faultShared(ctx, f, PopulateFunc(func(*Request) error { return vm.ErrRetry }), true)
+}
+
+// faultShared is fault with the invalidate lock taken, and given back also if a
+// PopulatePFNs panics.
+func (m *Mapping) faultShared(ctx context.Context, f *vm.Fault, p Populator, synced bool) error {
 	if err := m.lockShared(ctx); err != nil {
 		return err
 	}
 	defer m.inval.RUnlock()
-	return m.fault(ctx, f, PopulateFunc(func(*Request) error { return vm.ErrRetry }), true)
+	return m.fault(ctx, f, p, synced)
 }
 
 func (m *Mapping) fault(ctx context.Context, f *vm.Fault, p Populator, synced bool) error {

@@ -33,6 +33,7 @@ type file struct {
 	t   testing.TB
 	m   *dax.Mapping
 	dev pmem.Device
+	pmd uint // order of a huge page
 
 	inode inodeLock // the inode lock, taken by the methods below
 
@@ -70,7 +71,7 @@ func newFileOn(t testing.TB, dev pmem.Device, c dax.Config) *file {
 	if c.PMDOrder == 0 {
 		c.PMDOrder = pmdOrder
 	}
-	f := &file{t: t, dev: dev, blocks: map[uint64]uint64{}, free: map[uint64]bool{},
+	f := &file{t: t, dev: dev, pmd: c.PMDOrder, blocks: map[uint64]uint64{}, free: map[uint64]bool{},
 		raw: map[uint64]bool{}, shared: map[uint64]bool{}}
 	f.m = dax.NewMapping(c)
 	f.inode.l.SetRank(hook.Inode)

@@ -229,9 +229,8 @@ func (w word) sameFrames(page uint64, a answer) bool {
 // replaceLocked puts the parts of the answers that lie in the locked slot there, and
 // returns the slot that r.Page is in now. If one answer fills the slot, and its frames
 // are aligned to it, that is the same slot; otherwise a smaller one, and what the old
-// entry said about pages that have no answer is kept where it is still true: where an
-// answer to a store or an unsharing may have allocated more than it tells, only what has
-// storage of its own, which shows in W or DIRTY.
+// entry said about pages that have no answer is kept, since it is still true; but not
+// that they are holes, if they may have been allocated with the page that was asked for.
 func (m *Mapping) replaceLocked(s slot, r *Request) slot {
 	for _, a := range r.answers {
 		if w := a.word.at(s.page - a.page); a.covers(r.Page) && a.fills(s, w) {
@@ -261,8 +260,8 @@ func (m *Mapping) replaceLocked(s slot, r *Request) slot {
 			m.storeLocked(at, order, w, have)
 		})
 	}
-	stands := s.word.is(wMapped|wZero) && (!r.Intent.allocates() || s.word.is(wWrite) || keep.dirty)
-	for at := s.page; stands && at < s.end(); {
+	kept := s.word.is(wMapped) || s.word.is(wZero) && !r.Intent.allocates()
+	for at := s.page; kept && at < s.end(); {
 		first, order, _, ok := m.index.Next(at, s.end()-1)
 		if !ok {
 			m.restoreLocked(s, at, s.end(), keep)

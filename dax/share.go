@@ -19,17 +19,10 @@ import (
 // Locks: the caller holds the inode lock exclusive. Takes the invalidate lock shared and
 // entry locks.
 func (m *Mapping) Unshare(ctx context.Context, off, n int64, p Populator) error {
-	if off < 0 || n < 0 {
-		return fmt.Errorf("dax: unshare of %d bytes at %d: %w", n, off, syscall.EINVAL)
+	n, err := m.clip("unshare", off, n)
+	if err != nil || n == 0 {
+		return err
 	}
-	if m.cfg.ReadOnly {
-		return syscall.EROFS
-	}
-	size := m.size.Load()
-	if off >= size || n == 0 {
-		return nil
-	}
-	n = min(n, size-off)
 	if !mayWait(ctx) && m.fills.Load() > 0 {
 		return ErrWouldBlock
 	}
@@ -141,6 +134,7 @@ func withBoth(ctx context.Context, a, b Range, f func() error) error {
 			return f()
 		}
 		x.Mapping.inval.Unlock() // wait for y next, without it
+		x.Mapping.settle()
 		if !mayWait(ctx) {
 			return ErrWouldBlock
 		}

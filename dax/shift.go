@@ -80,13 +80,8 @@ func (m *Mapping) cleanOut(ctx context.Context, page, n uint64) error {
 	if n == 0 || page > math.MaxInt64/pmem.PageSize {
 		return nil // no file has bytes there
 	}
-	unseen := m.storesUnseen(page, n)
 	m.unmap(page, n, false)
-	if unseen {
-		// What such views have written since they were last asked went with their
-		// translations.
-		m.dirtyAll(page, lastPage(page, n))
-	}
+	m.dirtyUnseen(page, n)
 	off := int64(page) * pmem.PageSize
 	length := int64(math.MaxInt64)
 	if n < uint64(math.MaxInt64-off)/pmem.PageSize {

@@ -399,6 +399,23 @@ func TestSA13_WalkComesBack(t *testing.T) {
 			if fmt.Sprint(tagged) != fmt.Sprint(want) {
 				t.Errorf("writeback: took %v, want %v", tagged, want)
 			}
+
+			// What was collected does not wait for who has locked the entry: that is noted.
+			m, s = start()
+			m.mu.Lock()
+			m.index.ClearMark(8, markDirty)
+			m.index.ClearMark(10, markDirty)
+			m.mu.Unlock()
+			m.markCollected([]run{{8, 4}})
+			for _, page := range []uint64{8, 10} {
+				m.mu.Lock()
+				if !m.index.Marked(page, markDirty) {
+					t.Errorf("collection: page %d is not dirty", page)
+				}
+				m.mu.Unlock()
+			}
+			m.ungrab(s)
+			quiet(t, m)
 		})
 	}
 }
