@@ -274,9 +274,10 @@ func (m *Mapping) Evict(ctx context.Context, discard bool) error {
 		}
 	}
 	defer m.inval.Unlock()
-	m.remove(0, ToEnd)
+	// First, so that no waiter that a removal wakes makes an entry behind it.
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.dead = true
+	m.mu.Unlock()
+	m.remove(0, ToEnd)
 	return nil
 }
