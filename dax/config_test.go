@@ -135,7 +135,7 @@ func TestSB1_SB8_NoHuge(t *testing.T) {
 			f := newFile(t, 256, c)
 			m := newModel(t, f, 5)
 			m.space = sim.New(sim.Config{PMDOrder: pmd})
-			for range thin(400) {
+			for range max(thin(400), 250) {
 				m.step()
 				for _, v := range m.views {
 					for _, l := range v.Translations() {
