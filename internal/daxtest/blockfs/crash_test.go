@@ -75,7 +75,7 @@ func TestSF8_CrashInCopyOnWrite(t *testing.T) {
 				}
 				for _, d := range w.devs {
 					d.Hook(func(c psim.Call) {
-						if len(crashes) < 60 {
+						if len(crashes) < 24 {
 							look(fmt.Sprint("crash in call ", c), false)
 						}
 					})
