@@ -49,6 +49,18 @@ func wrap(op, path string, err error) error {
 	return &fs.PathError{Op: op, Path: path, Err: err}
 }
 
+// also adds a second error to an error of wrap; without one it stays what it is.
+func also(err, second error) error {
+	if second == nil {
+		return err
+	}
+	pe, ok := err.(*fs.PathError)
+	if !ok {
+		return errors.Join(err, second)
+	}
+	return &fs.PathError{Op: pe.Op, Path: pe.Path, Err: errors.Join(pe.Err, second)}
+}
+
 // wrap2 is wrap for operations with two paths.
 func wrap2(op, old, new string, err error) error {
 	if err == nil {

@@ -2,6 +2,7 @@ package godax
 
 import (
 	"iter"
+	"syscall"
 
 	"godax/dax"
 	"godax/pmem"
@@ -35,11 +36,13 @@ type Extent struct {
 
 // Extents yields what holds the file, in order and without gaps up to the last page.
 // It asks the file system for what the index does not know, and allocates nothing.
-// Changes of the file meanwhile may show or not. It ends after the first error.
+// Changes of the file meanwhile may show or not. It ends after the first error; EISDIR
+// is that of a directory.
 func (f *File) Extents() iter.Seq2[Extent, error] {
 	return func(yield func(Extent, error) bool) {
 		file := f.h.File()
 		if file == nil {
+			yield(Extent{}, f.wrap("extents", syscall.EISDIR))
 			return
 		}
 		if err := f.h.Ref(); err != nil {

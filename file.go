@@ -212,7 +212,9 @@ func (f *File) Readdirnames(n int) ([]string, error) {
 	return names, err
 }
 
-// Truncate changes the size. It waits for pins of the pages cut off.
+// Truncate changes the size. It waits for pins of the pages cut off. Growing allocates
+// nothing, but for a mapped file with blocks smaller than a page the rest of its last page:
+// ENOSPC.
 func (f *File) Truncate(size int64) error {
 	return f.wrap("truncate", f.h.Truncate(background, size))
 }

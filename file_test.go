@@ -207,6 +207,16 @@ func TestHoles(t *testing.T) {
 		if err := file.Allocate(1<<62, 1<<62); !errors.Is(err, syscall.EFBIG) {
 			t.Errorf("huge allocation: %v", err)
 		}
+		dir, err := f.Open("/")
+		must(t, err)
+		var dirErrs []error
+		for _, err := range dir.Extents() {
+			dirErrs = append(dirErrs, err)
+		}
+		if len(dirErrs) != 1 || !errors.Is(dirErrs[0], syscall.EISDIR) {
+			t.Errorf("extents of a directory: %v", dirErrs)
+		}
+		must(t, dir.Close())
 	})
 }
 
@@ -425,8 +435,12 @@ func TestUnknownFormat(t *testing.T) {
 	path := t.TempDir() + "/zero"
 	must(t, os.WriteFile(path, make([]byte, 1<<20), 0o600))
 	_, err = godax.Open(path, godax.Options{})
-	var pe *fs.PathError
-	if !errors.As(err, &pe) || pe.Path != path || !errors.Is(err, godax.ErrUnknownFormat) {
-		t.Errorf("file of zeros: %v", err)
+	if pe, ok := err.(*fs.PathError); !ok || pe.Path != path || pe.Err != godax.ErrUnknownFormat {
+		t.Errorf("file of zeros: %T %v", err, err)
+	}
+	// A further device that cannot be had is the one the error names.
+	_, err = godax.OpenDevice(dev, godax.Options{Drivers: []vfs.Driver{memfs.New(dev).Driver()}, Devices: []string{path, path + ".none"}})
+	if pe, ok := err.(*fs.PathError); !ok || pe.Path != path+".none" || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("missing device: %T %v", err, err)
 	}
 }

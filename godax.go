@@ -105,7 +105,7 @@ func Open(path string, o Options) (*FS, error) {
 	}
 	f, err := OpenDevice(dev, o)
 	if err != nil {
-		return nil, errors.Join(err, dev.Close())
+		return nil, also(err, dev.Close())
 	}
 	f.devices = append(f.devices, dev)
 	return f, nil
@@ -117,7 +117,7 @@ func OpenDevice(dev pmem.Device, o Options) (_ *FS, err error) {
 	f := &FS{dev: dev, uid: o.UID, gid: o.GID}
 	defer func() {
 		if err != nil {
-			err = &fs.PathError{Op: "open", Path: dev.Info().Path, Err: errors.Join(err, f.closeDevices())}
+			err = also(wrap("open", dev.Info().Path, err), f.closeDevices())
 		}
 	}()
 	d, err := findDriver(dev, o)

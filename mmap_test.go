@@ -275,3 +275,25 @@ func TestMmapRefused(t *testing.T) {
 		}
 	})
 }
+
+// A hole is punched under a view that reads and one that stores: filled again, the second
+// gives it storage, which the first must see.
+func TestPunchUnderTwoViews(t *testing.T) {
+	each(t, func(t *testing.T, f *godax.FS) {
+		file, err := f.Create("x")
+		must(t, err)
+		must(t, second(file.WriteAt(make([]byte, 2*page), 0)))
+		r, err := file.Mmap(0, 2*page, godax.MapRead|godax.MapShared)
+		must(t, err)
+		w, err := file.Mmap(0, 2*page, godax.MapRead|godax.MapWrite|godax.MapShared)
+		must(t, err)
+		must(t, file.PunchHole(page, page))
+		w.Bytes()[page] = 7
+		if got := r.Bytes()[page]; got != 7 {
+			t.Errorf("the reading view shows %d, want 7", got)
+		}
+		must(t, w.Close())
+		must(t, r.Close())
+		must(t, file.Close())
+	})
+}

@@ -23,14 +23,17 @@ type attachment struct {
 // that fails the view is not attached. Pages past the end of the file, and bad
 // ones, raise SIGBUS when touched.
 //
-// Errors: EROFS for a shared writable view of a read-only file; what the file
-// system says. ctx may be nil.
+// Errors: EROFS for a shared writable view of a read-only file; EOPNOTSUPP for a sync
+// view of a file with cached pages; what the file system says. ctx may be nil.
 //
 // Locks: the inode lock is not needed. Takes fillMu, the invalidate lock shared,
 // and entry locks.
 func (m *Mapping) Attach(ctx context.Context, v vm.View, p Populator) error {
 	if v.Flags().SharedWrite() && m.cfg.ReadOnly {
 		return syscall.EROFS
+	}
+	if v.Flags()&vm.Sync != 0 && m.cfg.Frames != nil {
+		return syscall.EOPNOTSUPP // the user cannot flush a copy to the medium
 	}
 	m.mu.Lock()
 	dead := m.dead
@@ -99,10 +102,13 @@ func (m *Mapping) settle() {
 
 // settleLocked is settle with fillMu held.
 func (m *Mapping) settleLocked() {
-	m.stale.Store(false) // first: what is unmapped from here on is somebody else's to fill, or seen below
-	for _, a := range m.attached {
-		// With strict unset every failure becomes a page that raises SIGBUS.
-		_ = m.fillView(nil, a, false)
+	// A view that stores gives holes storage when it is filled, and so takes zero pages from
+	// views that were filled before it: those are filled again.
+	for m.stale.Swap(false) {
+		for _, a := range m.attached {
+			// With strict unset every failure becomes a page that raises SIGBUS.
+			_ = m.fillView(nil, a, false)
+		}
 	}
 }
 

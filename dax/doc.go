@@ -22,8 +22,7 @@
 //	freeze protection of the file system                    (callers)
 //	  inode lock: shared for reading, exclusive for writing,
 //	              truncating and allocating                 (package vfs)
-//	    lock of an address space, held during a fault         (callers)
-//	    freeze protection of a fault that stores              (callers)
+//	    a view's own lock; freeze protection of faults      (callers)
 //	    Mapping.fillMu
 //	      Mapping.inval       shared: faults, pins, fills; exclusive: removal
 //	        file system transaction | Mapping.wbMu          (drivers)

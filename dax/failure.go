@@ -3,7 +3,6 @@ package dax
 import (
 	"godax/internal/hook"
 	"godax/pmem"
-	"godax/vm"
 )
 
 // MemoryFailure takes the n frames from pfn on, which have gone bad, from every view of
@@ -18,19 +17,17 @@ import (
 // Locks: waits for entry locks, without ever standing in the way of others that do.
 func (m *Mapping) MemoryFailure(pfn pmem.PFN, n uint64) int {
 	defer m.settle()
-	total := 0
+	total := uint64(0)
 	for _, r := range m.pagesOf(pfn, n) {
-		total += int(r.n)
 		hook.At(hook.PoisonFound, m, r.page)
-		for page, end := r.page, r.page+r.n; page < end; {
-			page += m.failPages(run{page, end - page}, pfn, n)
-		}
+		m.failPages(r, pfn, n)
+		total += r.n
 	}
-	return total
+	return int(total)
 }
 
-// pagesOf returns the pages of the file that lie in the frames, those of one entry as one
-// run: a view that has them in one translation is to be told of all before that is gone.
+// pagesOf returns the pages of the file that lie in the frames: at most one run of each
+// entry, since its frames are consecutive.
 func (m *Mapping) pagesOf(pfn pmem.PFN, n uint64) (found []run) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -39,7 +36,7 @@ func (m *Mapping) pagesOf(pfn pmem.PFN, n uint64) (found []run) {
 		if !ok {
 			return found
 		}
-		if r := word(val).inFrames(first, order, pfn, n); r.n > 0 {
+		if r := badPart(word(val), first, order, pfn, n); r.n > 0 {
 			found = append(found, r)
 		}
 		if next = first + pages(order); next == 0 {
@@ -48,36 +45,40 @@ func (m *Mapping) pagesOf(pfn pmem.PFN, n uint64) (found []run) {
 	}
 }
 
-// inFrames is the pages of an entry that lie in the n frames from pfn on.
-func (w word) inFrames(first uint64, order uint, pfn pmem.PFN, n uint64) run {
-	if !w.is(wMapped) || !vm.Overlap(uint64(w.pfn()), pages(order), uint64(pfn), n) {
+// badPart is the pages of an entry that lie in the n frames from pfn on.
+func badPart(w word, first uint64, order uint, pfn pmem.PFN, n uint64) run {
+	if !w.is(wMapped) {
 		return run{}
 	}
 	from := max(w.pfn(), pfn)
 	end := min(w.pfn()+pmem.PFN(pages(order)), pfn+pmem.PFN(n))
+	if from >= end {
+		return run{}
+	}
 	return run{first + uint64(from-w.pfn()), uint64(end - from)}
 }
 
-// failPages takes the first pages of r from the views, those of one entry, if they still
-// lie in the frames, and returns how many it has looked at. The wait is not exclusive: it
-// must not swallow a wake (L7).
-func (m *Mapping) failPages(r run, pfn pmem.PFN, n uint64) uint64 {
+// failPages takes what still lies in the frames of a run of pages from the views, entry
+// by entry: each view is told once of all the bad pages that it mapped as one. The wait
+// is not exclusive: it must not swallow a wake (L7).
+func (m *Mapping) failPages(r run, pfn pmem.PFN, n uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for {
-		first, order, val, ok := m.index.Next(r.page, r.page)
-		w := word(val)
+	last := r.page + r.n - 1
+	for next := r.page; next <= last; {
+		first, order, val, ok := m.index.Next(next, last)
 		if !ok {
-			return 1 // gone
+			return // gone
 		}
-		seen := min(r.n, first+pages(order)-r.page)
-		bad := w.inFrames(first, order, pfn, n)
-		if !vm.Overlap(bad.page, bad.n, r.page, seen) {
-			return seen // they have moved
-		}
+		w := word(val)
 		if w.is(wLocked) {
 			_ = m.waitLocked(nil, first, false) // cannot fail without a context
 			continue
+		}
+		next = first + pages(order)
+		bad := badPart(w, first, order, pfn, n)
+		if bad.n == 0 {
+			continue // it has moved
 		}
 		s := slot{first, order, w | wLocked}
 		m.index.Store(s.page, s.order, uint64(s.word))
@@ -87,20 +88,20 @@ func (m *Mapping) failPages(r run, pfn pmem.PFN, n uint64) uint64 {
 		m.stale.Store(true)
 		m.mu.Lock()
 		m.ungrabLocked(s)
-		return seen
 	}
 }
 
 // Revoke takes everything that refers to frames of a device away, which is gone: from the
-// views and from the index, dirty or not. What was dirty is lost; that is reported as a
-// writeback error. Pins cannot be waited for: their holders have bytes without a device
-// behind them until they release.
+// views and from the index, dirty or not. What was dirty is lost, and what views that are
+// not write-protected may have stored; that is reported as a writeback error. Pins cannot
+// be waited for: their holders have bytes without a device behind them until they release.
 //
 // Locks: takes the invalidate lock exclusive.
 func (m *Mapping) Revoke(dev pmem.Device) {
 	defer m.settle()
 	_ = m.inval.Lock(nil) // cannot fail without a context
 	defer m.inval.Unlock()
+	unseen := m.storesUnseen(0, ToEnd)
 	m.unmap(0, ToEnd, false)
 	lost := false
 	m.mu.Lock()
@@ -115,7 +116,7 @@ func (m *Mapping) Revoke(dev pmem.Device) {
 			continue
 		}
 		if w.is(wMapped) && w.pfn().Device() == dev.ID() {
-			lost = lost || m.index.Marked(first, markDirty)
+			lost = lost || m.index.Marked(first, markDirty) || unseen && w.is(wWrite)
 			m.eraseLocked(first)
 		}
 		if next = first + pages(order); next == 0 {

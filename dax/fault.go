@@ -40,17 +40,25 @@ func (m *Mapping) Fault(f *vm.Fault, p Populator) error {
 		}
 	}
 	err := m.faultShared(ctx, f, p, false)
+	if err == ErrMetadataPending {
+		hook.At(hook.SyncPending, m, f.Page)
+	}
 	if store {
 		m.settle() // the fault may have filled a hole of views that do not fault
 	}
 	return err
 }
 
-// FinishSync makes the translation of a fault for which Fault returned
-// ErrMetadataPending, now that the metadata is durable. vm.ErrRetry if the page has
-// changed in between.
+// FinishSync makes the translation of the fault f for which Fault returned
+// ErrMetadataPending, now that the metadata is durable that was pending then.
+// vm.ErrRetry if the page may have got other storage in between, whose metadata may be
+// pending again; vm.ErrFallback if its entry is smaller now.
 func (m *Mapping) FinishSync(f *vm.Fault) error {
-	return m.faultShared(f.Ctx, f, PopulateFunc(func(*Request) error { return vm.ErrRetry }), true)
+	ctx := f.Ctx
+	if f.NoWait {
+		ctx = NoWait(ctx)
+	}
+	return m.faultShared(ctx, f, PopulateFunc(func(*Request) error { return vm.ErrRetry }), true)
 }
 
 // faultShared is fault with the invalidate lock taken, and given back also if a
@@ -89,7 +97,7 @@ func (m *Mapping) fault(ctx context.Context, f *vm.Fault, p Populator, synced bo
 		}
 		return err
 	}
-	q := question{page: f.Page, n: min(runHint, end-f.Page), fault: true}
+	q := question{page: f.Page, n: min(runHint, end-f.Page), order: f.Order, fault: true}
 	if store {
 		q.intent = IntentWrite
 		q.off, q.length = m.faultBytes(f.Page, f.Order)
@@ -106,6 +114,11 @@ func (m *Mapping) fault(ctx context.Context, f *vm.Fault, p Populator, synced bo
 	}
 	hook.At(hook.EntryStored, m, f.Page)
 	switch {
+	case synced && f.Seq != m.moved.Load():
+		// What was made durable may not be what the entry says now, even if it is the same
+		// frame: it may have been freed and given to the page again.
+		m.ungrab(s)
+		return vm.ErrRetry
 	case s.order < f.Order:
 		m.ungrab(s)
 		return m.fallback(found.why)
@@ -113,8 +126,8 @@ func (m *Mapping) fault(ctx context.Context, f *vm.Fault, p Populator, synced bo
 		m.ungrab(s)
 		return m.fallback(11)
 	case found.pending:
+		f.Seq = m.moved.Load() // before the unlock: from here on the entry can change
 		m.ungrab(s)
-		hook.At(hook.SyncPending, m, f.Page)
 		return ErrMetadataPending
 	}
 	f.Major = fresh && s.word.is(wMapped)
@@ -137,12 +150,17 @@ func hugeReason(err error) int {
 	switch {
 	case errors.Is(err, vm.ErrFallback):
 		return 12 // the view's place is taken
-	case errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return 6 // not for so many pages
 	case errors.Is(err, pmem.ErrPoisoned), errors.Is(err, pmem.ErrRemoved):
 		return 9
 	case errors.Is(err, ErrNotMappable), errors.Is(err, syscall.EIO):
 		return 10
+	}
+	// A device may have words of its own for what it cannot do. Memory is not had by
+	// asking for less: that is reported as it is, and so are waits that ended.
+	if no, ok := errors.AsType[syscall.Errno](err); ok && no != syscall.ENOMEM && no != syscall.EAGAIN && no != syscall.EINTR {
+		return 9
 	}
 	return 0
 }

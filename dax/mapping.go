@@ -92,12 +92,17 @@ type Mapping struct {
 	fills    atomic.Int32 // len(attached)
 	stale    atomic.Bool  // something was unmapped since the last fill began
 
-	mu      hook.Mutex // guards changes of index, waiters, pins, devices, dead
+	mu      hook.Mutex // guards changes of index, stored, waiters, pins, devices, dead
 	index   xarray.Array
+	stored  map[uint64]struct{} // entries that were stored to while locked, see clean
 	waiters map[uint64][]*waiter
 	pins    pinSet
 	devices []flushed // where the file's frames were found to lie, mostly one
 	dead    bool      // evicted
+
+	// moved counts how often an entry with frames was removed or got others. Changed with
+	// the entry locked; see FinishSync.
+	moved atomic.Uint64
 
 	wbErr errSeq
 	stats Stats
@@ -108,7 +113,7 @@ func NewMapping(c Config) *Mapping {
 	if c.PMDOrder == 0 {
 		c.PMDOrder = PMDOrder
 	}
-	m := &Mapping{cfg: c, waiters: make(map[uint64][]*waiter)}
+	m := &Mapping{cfg: c, waiters: make(map[uint64][]*waiter), stored: make(map[uint64]struct{})}
 	m.fillMu.SetRank(hook.Fill)
 	m.inval.SetRank(hook.Inval)
 	m.wbMu.SetRank(hook.Writeback)

@@ -14,14 +14,18 @@ import (
 	"godax/vm/sim"
 )
 
-// TestSE1_RandomOperations runs random operations on a file and its views against
-// a plain byte slice, at a PMD order of 2, and checks data and invariants after
-// each one.
-func TestSE1_RandomOperations(t *testing.T) {
-	ops := 3000
+// TestSE1_SE3_SE6_RandomOperations runs random operations on a file and its views against
+// a plain byte slice, at several orders of huge pages, and checks data and invariants after
+// each one. Before the size changes bytes are stored past the end through a view.
+// GODAX_SOAK or -duration make it long.
+//
+// Guards I1, I5, I11, I12, I13, I15, I22, I24, I26, I29, I31, I33, T8, T13, T14, T77.
+func TestSE1_SE3_SE6_RandomOperations(t *testing.T) {
+	ops := soaked(3000)
 	if testing.Short() {
 		ops = 300
 	}
+	first := firstSeed(t)
 	for _, c := range []struct {
 		name    string
 		iomap   bool
@@ -32,10 +36,10 @@ func TestSE1_RandomOperations(t *testing.T) {
 		{"scattered", true, true, false}, {"one page answers", false, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			for seed := range uint64(4) {
-				f := newFile(t, 256, dax.Config{})
+			for _, order := range []uint{1, 2, 3, 9} {
+				f := newFile(t, 256, dax.Config{PMDOrder: order})
 				f.iomap, f.scatter, f.onePage = c.iomap, c.scatter, c.onePage
-				newModel(t, f, seed).run(ops)
+				newModel(t, f, first+uint64(order)).run(ops)
 			}
 		})
 	}
@@ -74,6 +78,7 @@ type model struct {
 	r     *rand.Rand
 	want  []byte
 	space *sim.Space
+	order uint
 	views []*sim.View
 	log   []string
 }
@@ -81,7 +86,8 @@ type model struct {
 const modelMax = 40 * pageSize
 
 func newModel(t *testing.T, f *file, seed uint64) *model {
-	return &model{t: t, f: f, r: rand.New(rand.NewPCG(seed, 42)), space: newSpace()}
+	order := f.pmd
+	return &model{t: t, f: f, r: rand.New(rand.NewPCG(seed, 42)), order: order, space: sim.New(sim.Config{PMDOrder: order})}
 }
 
 func (m *model) run(ops int) {
@@ -120,7 +126,7 @@ func (m *model) off(limit int) int {
 	case 0:
 		o -= o % pageSize
 	case 1:
-		o -= o % (pageSize * pmdPages)
+		o -= o % (pageSize << m.order)
 	case 2:
 		o = o - o%pageSize + m.r.IntN(3) - 1
 	}
@@ -135,7 +141,11 @@ func (m *model) step() {
 	log := func(format string, args ...any) {
 		m.log = append(m.log, fmt.Sprintf("%d: ", len(m.log))+fmt.Sprintf(format, args...))
 	}
-	switch op := m.r.IntN(100); {
+	op := m.r.IntN(100)
+	if op < 20 || op >= 40 && op < 54 {
+		m.pollute()
+	}
+	switch {
 	case op < 20:
 		log("write %d+%d", off, n)
 		b := fill(n, m.r.Uint64())
@@ -198,6 +208,23 @@ func (m *model) step() {
 func (m *model) grow(end int, grew bool) {
 	if grew && end > len(m.want) {
 		m.want = append(m.want, make([]byte, end-len(m.want))...)
+	}
+}
+
+// pollute stores garbage behind the end of the file, up to the end of its last page, through
+// a view that can.
+func (m *model) pollute() {
+	m.t.Helper()
+	end := len(m.want)
+	n := (pageSize - end%pageSize) % pageSize
+	for _, v := range m.views {
+		first, count := v.Bounds()
+		page := uint64(end) / pageSize
+		if n > 0 && v.Flags().SharedWrite() && page >= first && page < first+count {
+			m.log = append(m.log, fmt.Sprintf("%d: garbage at %d+%d", len(m.log), end, n))
+			store(m.t, v, bytes.Repeat([]byte{0xff}, n), int64(end))
+			return
+		}
 	}
 }
 

@@ -35,7 +35,7 @@ func (m *Mapping) ReadAt(ctx context.Context, b []byte, off int64, p Populator) 
 	}
 	done := 0
 	for done < len(b) {
-		n, err := m.readPiece(b[done:], off+int64(done))
+		n, err := m.readPiece(ctx, b[done:], off+int64(done))
 		if err == errMiss {
 			if err = canceled(ctx); err == nil {
 				err = m.fill(ctx, pageOf(off+int64(done)), p)
@@ -105,7 +105,7 @@ func (m *Mapping) ReadTo(ctx context.Context, off, n int64, p Populator, f func(
 		if err := canceled(ctx); err != nil {
 			return done, err
 		}
-		b, err := m.readBytes(off+done, n-done)
+		b, err := m.readBytes(ctx, off+done, n-done)
 		if err == errMiss {
 			if err = m.fill(ctx, pageOf(off+done), p); err != nil {
 				return done, err
@@ -126,7 +126,7 @@ func (m *Mapping) ReadTo(ctx context.Context, off, n int64, p Populator, f func(
 
 // readBytes returns at most n bytes at off: those in the frames of one entry, zeroes, or
 // a copy of a cached page. errMiss if the index has nothing.
-func (m *Mapping) readBytes(off, n int64) ([]byte, error) {
+func (m *Mapping) readBytes(ctx context.Context, off, n int64) ([]byte, error) {
 	page := pageOf(off)
 	val, order, ok := m.index.Load(page)
 	w := word(val)
@@ -140,7 +140,7 @@ func (m *Mapping) readBytes(off, n int64) ([]byte, error) {
 		return zeroes[:min(n, int64(len(zeroes)))], nil
 	case w.is(wCached):
 		b := make([]byte, n)
-		_, err := m.copyCached(page, b, off, false)
+		_, err := m.copyCached(ctx, page, b, off, false)
 		return b, err
 	}
 	run, inPage, err := goodBytes(w.at(page-first).pfn(), off, n)
@@ -166,7 +166,7 @@ func goodBytes(pfn pmem.PFN, off, n int64) (run pmem.Run, inPage int64, err erro
 var errMiss = errors.New("dax: not in the index")
 
 // readPiece copies from the one entry that off lies in.
-func (m *Mapping) readPiece(b []byte, off int64) (int, error) {
+func (m *Mapping) readPiece(ctx context.Context, b []byte, off int64) (int, error) {
 	page := pageOf(off)
 	val, order, ok := m.index.Load(page)
 	w := word(val)
@@ -180,7 +180,7 @@ func (m *Mapping) readPiece(b []byte, off int64) (int, error) {
 		clear(b[:n])
 		return int(n), nil
 	case w.is(wCached):
-		return m.copyCached(page, b[:n], off, false)
+		return m.copyCached(ctx, page, b[:n], off, false)
 	}
 	run, inPage, err := goodBytes(w.at(page-first).pfn(), off, n)
 	if err != nil {
@@ -193,8 +193,8 @@ func (m *Mapping) readPiece(b []byte, off int64) (int, error) {
 // entry's lock, so that the frame cannot be given up meanwhile. b is this
 // process's memory, whose faults never need us. errMiss if the page is no longer a
 // cached one.
-func (m *Mapping) copyCached(page uint64, b []byte, off int64, write bool) (int, error) {
-	s, err := m.grab(nil, page, 0)
+func (m *Mapping) copyCached(ctx context.Context, page uint64, b []byte, off int64, write bool) (int, error) {
+	s, err := m.grab(ctx, page, 0)
 	if err != nil {
 		return 0, err
 	}

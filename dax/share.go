@@ -123,12 +123,8 @@ func withBoth(ctx context.Context, a, b Range, f func() error) error {
 	defer a.Mapping.settle()
 	if a.Mapping == b.Mapping {
 		// One lock, two ranges: nothing may be pinned between the first and the last page.
-		first, last := min(a.Page, b.Page), max(lastPage(a.Page, a.N), lastPage(b.Page, b.N))
-		n := last - first
-		if n < ToEnd {
-			n++
-		}
-		if err := a.Mapping.lockIdle(ctx, first, n); err != nil {
+		page, n := cover(a, b)
+		if err := a.Mapping.lockIdle(ctx, page, n); err != nil {
 			return err
 		}
 		defer a.Mapping.inval.Unlock()
@@ -145,10 +141,26 @@ func withBoth(ctx context.Context, a, b Range, f func() error) error {
 			return f()
 		}
 		x.Mapping.inval.Unlock() // wait for y next, without it
+		x.Mapping.settle()
 		if !mayWait(ctx) {
 			return ErrWouldBlock
 		}
 	}
+}
+
+// cover is the smallest run that both ranges lie in.
+func cover(a, b Range) (page, n uint64) {
+	switch {
+	case a.N == 0:
+		return b.Page, b.N
+	case b.N == 0:
+		return a.Page, a.N
+	}
+	first, last := min(a.Page, b.Page), max(lastPage(a.Page, a.N), lastPage(b.Page, b.N))
+	if first == 0 && last == ToEnd {
+		return 0, ToEnd // one more does not fit
+	}
+	return first, last - first + 1
 }
 
 // equalRanges compares the bytes of two ranges, with their invalidate locks held.
@@ -169,7 +181,7 @@ func equalRanges(ctx context.Context, a, b Range, pa, pb Populator) (bool, error
 // pageBytes returns the bytes of a page to look at, with inval held.
 func (m *Mapping) pageBytes(ctx context.Context, page uint64, p Populator) ([]byte, error) {
 	for {
-		b, err := m.readBytes(int64(page)*pmem.PageSize, pmem.PageSize)
+		b, err := m.readBytes(ctx, int64(page)*pmem.PageSize, pmem.PageSize)
 		if err != errMiss {
 			return b, err
 		}

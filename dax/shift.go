@@ -77,18 +77,11 @@ func (m *Mapping) shift(ctx context.Context, off, size int64, change func() erro
 // exclusively, so that nothing can be stored there afterwards but by write(2), which the
 // inode lock excludes.
 func (m *Mapping) cleanOut(ctx context.Context, page, n uint64) error {
-	collects := false
-	m.views.Each(page, n, func(v vm.View) bool {
-		_, ok := v.(vm.Collector)
-		collects = collects || ok && v.Flags().SharedWrite()
-		return true
-	})
-	m.unmap(page, n, false)
-	if collects {
-		// What such views have written since they were last asked went with their
-		// translations.
-		m.dirtyAll(page, lastPage(page, n))
+	if n == 0 || page > math.MaxInt64/pmem.PageSize {
+		return nil // no file has bytes there
 	}
+	m.unmap(page, n, false)
+	m.dirtyUnseen(page, n)
 	off := int64(page) * pmem.PageSize
 	length := int64(math.MaxInt64)
 	if n < uint64(math.MaxInt64-off)/pmem.PageSize {
@@ -96,4 +89,15 @@ func (m *Mapping) cleanOut(ctx context.Context, page, n uint64) error {
 	}
 	_, err := m.Writeback(ctx, off, length)
 	return err
+}
+
+// storesUnseen reports whether a view may store to the pages without their entry being
+// DIRTY: until it is collected.
+func (m *Mapping) storesUnseen(page, n uint64) (unseen bool) {
+	m.views.Each(page, n, func(v vm.View) bool {
+		_, ok := v.(vm.Collector)
+		unseen = ok && v.Flags().SharedWrite()
+		return !unseen
+	})
+	return unseen
 }

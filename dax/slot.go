@@ -109,7 +109,11 @@ func (m *Mapping) eraseLocked(page uint64) {
 	if word(val).is(wLocked) {
 		hook.Release(hook.Entry, m, first)
 	}
+	if word(val).is(wMapped) {
+		m.moved.Add(1)
+	}
 	m.index.Erase(page)
+	delete(m.stored, first)
 	m.wakeAllLocked(first)
 }
 
@@ -128,12 +132,16 @@ func (m *Mapping) ungrabLocked(s slot) {
 	}
 	hook.Release(hook.Entry, m, s.page)
 	m.index.Store(s.page, s.order, uint64(s.word&^wLocked))
+	delete(m.stored, s.page)
 	m.debugCheckLocked()
 	m.wakeOneLocked(s.page)
 }
 
 // setLocked gives the locked slot another word, keeping lock, order and marks.
 func (m *Mapping) setLocked(s *slot, w word) {
+	if s.word.is(wMapped) && s.word.pfn() != w.pfn() {
+		m.moved.Add(1)
+	}
 	s.word = w | wLocked
 	m.index.Store(s.page, s.order, uint64(s.word))
 }

@@ -34,7 +34,7 @@ func (m *Mapping) Truncate(ctx context.Context, size int64, p Populator, change 
 		return m.extend(ctx, old, size, p, change)
 	}
 	end := pagesUp(size)
-	if err := m.lockIdle(ctx, end, ToEnd-end); err != nil {
+	if err := m.lockRemovable(ctx, end, ToEnd-end); err != nil {
 		return err
 	}
 	defer m.inval.Unlock()
@@ -57,6 +57,9 @@ func (m *Mapping) Truncate(ctx context.Context, size int64, p Populator, change 
 // extend is the growing half of Truncate. Views that were past the end have pages
 // to gain.
 func (m *Mapping) extend(ctx context.Context, old, size int64, p Populator, change func() error) error {
+	if !mayWait(ctx) && m.fills.Load() > 0 {
+		return ErrWouldBlock
+	}
 	if err := m.zeroTail(ctx, p); err != nil {
 		return err
 	}
@@ -96,7 +99,7 @@ func (m *Mapping) PunchHole(ctx context.Context, off, n int64, p Populator, chan
 		first, end = pageOf(off), pageOf(off) // within one page, or two edges
 	}
 	defer m.settle()
-	if err := m.lockIdle(ctx, first, end-first); err != nil {
+	if err := m.lockRemovable(ctx, first, end-first); err != nil {
 		return err
 	}
 	defer m.inval.Unlock()

@@ -10,8 +10,10 @@ import (
 // NoWait returns a context with which no call of this package sleeps: where it would
 // have to, it fails with [ErrWouldBlock] (Linux: IOCB_NOWAIT). ctx may be nil.
 //
-// Views without demand faults have to be filled again after some changes, which can
-// take long: with such a view attached these changes are refused as well.
+// Some changes are refused although they might not have had to wait: with a view attached
+// that has no demand faults, because it has to be filled again, which can take long;
+// removal of dirty pages, which a writeback may be flushing; and writes that extend the file,
+// because one that fails in its middle takes back what it did not get to.
 func NoWait(ctx context.Context) context.Context { return rwsem.NoWait(ctx) }
 
 // mayWait reports whether ctx, which may be nil, allows sleeping.
@@ -48,6 +50,7 @@ func (m *Mapping) waitLocked(ctx context.Context, key uint64, exclusive bool) er
 		done = ctx.Done()
 	}
 	hook.At(hook.WaiterQueued, m, key)
+	hook.Want(hook.Entry, m, key) // also who does not lock it then waits for its holder
 	hook.Block(w.wake, done)
 	var err error
 	select {

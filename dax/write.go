@@ -36,8 +36,8 @@ func (m *Mapping) WriteAt(ctx context.Context, b []byte, off int64, p Populator)
 		return 0, nil
 	}
 	size := m.size.Load()
-	if !mayWait(ctx) && m.fills.Load() > 0 && off+int64(len(b)) > size {
-		return 0, ErrWouldBlock // views that see the end would have to be filled again
+	if !mayWait(ctx) && int64(len(b)) > size-off {
+		return 0, ErrWouldBlock // see dropPastEnd; and views that see the end would have to be filled again
 	}
 	if off > size {
 		if err := m.zeroTail(ctx, p); err != nil {
@@ -48,7 +48,7 @@ func (m *Mapping) WriteAt(ctx context.Context, b []byte, off int64, p Populator)
 	done := 0
 	for done < len(b) {
 		at := off + int64(done)
-		n, err := m.writePiece(b[done:], at)
+		n, err := m.writePiece(ctx, b[done:], at)
 		if err == errMiss {
 			if err = canceled(ctx); err == nil {
 				err = m.fillForWrite(ctx, at, int64(len(b)-done), p)
@@ -84,8 +84,11 @@ func (m *Mapping) WriteFrom(ctx context.Context, off, n int64, p Populator, f fu
 	if m.cfg.ReadOnly {
 		return 0, syscall.EROFS
 	}
-	if !mayWait(ctx) && m.fills.Load() > 0 {
-		return 0, ErrWouldBlock
+	if n == 0 {
+		return 0, nil
+	}
+	if !mayWait(ctx) && (m.fills.Load() > 0 || n > m.size.Load()-off) {
+		return 0, ErrWouldBlock // as WriteAt
 	}
 	defer m.settle()
 	if off > m.size.Load() {
@@ -96,7 +99,7 @@ func (m *Mapping) WriteFrom(ctx context.Context, off, n int64, p Populator, f fu
 	var done int64
 	for done < n {
 		at := off + done
-		k, short, err := m.writeFromPiece(at, n-done, f)
+		k, short, err := m.writeFromPiece(ctx, at, n-done, f)
 		if err == errMiss {
 			if err = canceled(ctx); err == nil {
 				err = m.fillForWrite(ctx, at, n-done, p)
@@ -115,7 +118,7 @@ func (m *Mapping) WriteFrom(ctx context.Context, off, n int64, p Populator, f fu
 
 // writeFromPiece has f store into the one entry that off lies in; errMiss if the index
 // does not allow stores there.
-func (m *Mapping) writeFromPiece(off, n int64, f func(b []byte) (int, error)) (done int, short bool, err error) {
+func (m *Mapping) writeFromPiece(ctx context.Context, off, n int64, f func(b []byte) (int, error)) (done int, short bool, err error) {
 	page := pageOf(off)
 	val, order, ok := m.index.Load(page)
 	w := word(val)
@@ -125,9 +128,12 @@ func (m *Mapping) writeFromPiece(off, n int64, f func(b []byte) (int, error)) (d
 	first := base(page, order)
 	n = min(n, int64(first+pages(order))*pmem.PageSize-off)
 	if w.is(wCached) {
+		if !mayWait(ctx) {
+			return 0, false, ErrWouldBlock // what f has given cannot be given back
+		}
 		b := make([]byte, n)
 		k, ferr := f(b)
-		done, err = m.copyCached(page, b[:k], off, true)
+		done, err = m.copyCached(nil, page, b[:k], off, true)
 		if err == nil {
 			err = ferr
 		}
@@ -142,7 +148,9 @@ func (m *Mapping) writeFromPiece(off, n int64, f func(b []byte) (int, error)) (d
 	done, err = f(b)
 	// What f has stored beyond what it says is there all the same.
 	for at := page; at < page+pagesUp(inPage+int64(len(b))); at++ {
-		m.markDirty(at)
+		if merr := m.markDirty(at); merr != nil {
+			return 0, true, fmt.Errorf("dax: write at %d: %w", off, merr)
+		}
 	}
 	return done, done < len(b), err
 }
@@ -173,7 +181,7 @@ func (m *Mapping) grow(end int64, n int) {
 
 // writePiece copies into the one entry that off lies in; errMiss if the index does
 // not allow stores there.
-func (m *Mapping) writePiece(b []byte, off int64) (int, error) {
+func (m *Mapping) writePiece(ctx context.Context, b []byte, off int64) (int, error) {
 	page := pageOf(off)
 	val, order, ok := m.index.Load(page)
 	w := word(val)
@@ -183,7 +191,7 @@ func (m *Mapping) writePiece(b []byte, off int64) (int, error) {
 	first := base(page, order)
 	n := min(int64(len(b)), int64(first+pages(order))*pmem.PageSize-off)
 	if w.is(wCached) {
-		return m.copyCached(page, b[:n], off, true)
+		return m.copyCached(ctx, page, b[:n], off, true)
 	}
 	inPage := off % pmem.PageSize
 	pfn := w.at(page - first).pfn()
@@ -192,7 +200,9 @@ func (m *Mapping) writePiece(b []byte, off int64) (int, error) {
 		return m.writeBad(b[:n], off, pfn, err)
 	}
 	done := copy(run.Bytes[inPage:], b[:n])
-	m.markDirty(page)
+	if err := m.markDirty(page); err != nil {
+		return 0, fmt.Errorf("dax: write at %d: %w", off, err)
+	}
 	return done, nil
 }
 
@@ -220,7 +230,9 @@ func (m *Mapping) writeBad(b []byte, off int64, pfn pmem.PFN, err error) (int, e
 		}
 		m.unmap(page, 1, false) // views without demand faults have a SIGBUS there
 	}
-	m.markDirty(page)
+	if err := m.markDirty(page); err != nil {
+		return 0, fmt.Errorf("dax: write at %d: %w", off, err)
+	}
 	return done, nil
 }
 
@@ -236,25 +248,30 @@ func clearPoison(pfn pmem.PFN) error {
 
 // markDirty sets DIRTY on the entry of a page that was just stored to. It comes
 // after the copy: a writeback that cleaned the entry before did not flush these
-// bytes, and one that is about to clear the mark is waited for.
-func (m *Mapping) markDirty(page uint64) {
+// bytes, and one that is about to clear the mark is told not to. ErrRemoved if the entry is
+// gone: only a device that was removed takes an entry away from a write (Revoke), and
+// nobody will flush these bytes.
+func (m *Mapping) markDirty(page uint64) error {
 	if m.staysDirty(page) {
-		return
+		return nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for {
-		first, _, val, ok := m.index.Next(page, page)
-		if !ok || !word(val).is(wMapped) {
-			return
-		}
-		if !word(val).is(wLocked) {
-			m.index.SetMark(page, markDirty)
-			return
-		}
-		if m.waitLocked(nil, first, false) != nil {
-			return
-		}
+	first, _, val, ok := m.index.Next(page, page)
+	if !ok || !word(val).is(wMapped) {
+		return pmem.ErrRemoved
+	}
+	m.dirtyLocked(first, word(val))
+	return nil
+}
+
+// dirtyLocked marks the entry at page first, whose word is w, DIRTY for stores made
+// without its lock. If it is locked the holder may be a writeback that has flushed
+// already: clean then leaves the mark.
+func (m *Mapping) dirtyLocked(first uint64, w word) {
+	m.index.SetMark(first, markDirty)
+	if w.is(wLocked) {
+		m.stored[first] = struct{}{}
 	}
 }
 
@@ -329,6 +346,9 @@ func (m *Mapping) ZeroRange(ctx context.Context, off, n int64, p Populator) erro
 	if off >= size {
 		return nil
 	}
+	if !mayWait(ctx) && m.fills.Load() > 0 {
+		return ErrWouldBlock
+	}
 	defer m.settle()
 	if err := m.lockShared(ctx); err != nil {
 		return err
@@ -368,7 +388,7 @@ func (m *Mapping) zeroBytes(ctx context.Context, off, n int64, p Populator) erro
 // zeroPiece zeroes at most n bytes of the one mapped entry that off lies in, and
 // returns how many.
 func (m *Mapping) zeroPiece(ctx context.Context, page uint64, off, n int64, p Populator) (int64, error) {
-	k, err := m.writePiece(zeroes[:min(n, int64(len(zeroes)))], off)
+	k, err := m.writePiece(ctx, zeroes[:min(n, int64(len(zeroes)))], off)
 	if err != errMiss {
 		return int64(k), err
 	}

@@ -105,18 +105,17 @@ func (m *Mapping) collect(ctx context.Context, page, n uint64) (uint64, error) {
 		}
 		return err == nil
 	})
-	total, markErr := m.markCollected(ctx, found)
+	total := m.markCollected(found)
 	if err == nil {
-		err = markErr
+		err = canceled(ctx)
 	}
 	m.stats.Collected.Add(total)
 	return total, err
 }
 
-// markCollected marks the entries of the found pages. A locked one is waited for:
-// another writeback may be about to clear its mark, having flushed before these
-// stores.
-func (m *Mapping) markCollected(ctx context.Context, found []run) (total uint64, err error) {
+// markCollected marks the entries of the found pages. The holder of a locked one may be
+// another writeback that flushed before these stores.
+func (m *Mapping) markCollected(found []run) (total uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, r := range found {
@@ -126,20 +125,13 @@ func (m *Mapping) markCollected(ctx context.Context, found []run) (total uint64,
 			if !ok {
 				break
 			}
-			if word(val).is(wLocked) {
-				// The written bits are gone already: this wait must not be given up.
-				if err := m.waitLocked(nil, first, false); err != nil {
-					return total, err
-				}
-				continue
-			}
 			if word(val).is(wMapped) {
-				m.index.SetMark(first, markDirty)
+				m.dirtyLocked(first, word(val))
 			}
 			page = first + pages(order)
 		}
 	}
-	return total, canceled(ctx)
+	return total
 }
 
 // takeTagged locks the first entry in [next, last] that is still tagged, and takes
@@ -178,7 +170,8 @@ func (m *Mapping) takeTagged(ctx context.Context, next, last uint64) (s slot, pi
 // clean write-protects and flushes the whole of a locked entry, wherever in it the
 // request began, clears DIRTY, and unlocks. DIRTY goes last: a second writeback
 // that starts meanwhile still sees it, and waits for the lock. It stays if there was
-// a pin to store through before the flush: the stores may come after it.
+// a pin to store through before the flush, or somebody has stored since the entry was
+// locked: those stores may come after the flush.
 func (m *Mapping) clean(s slot, pinned bool) error {
 	hook.At(hook.TowriteCleared, m, s.page)
 	m.views.Protect(s.page, pages(s.order))
@@ -188,7 +181,8 @@ func (m *Mapping) clean(s slot, pinned bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err == nil {
-		if !pinned {
+		// A pin through a translation that could be stored to came before Protect.
+		if _, stored := m.stored[s.page]; !pinned && !stored && !m.pins.written(s.page, pages(s.order)) {
 			m.index.ClearMark(s.page, markDirty)
 		}
 		if !s.word.is(wCached) {
@@ -218,7 +212,26 @@ func (m *Mapping) flush(s slot) error {
 	if !ok {
 		return fmt.Errorf("dax: flush of frame %#x: %w", uint64(pfn), pmem.ErrRemoved)
 	}
-	return dev.Flush(int64(pfn.Page())*pmem.PageSize, int64(pages(s.order))*pmem.PageSize)
+	if err := dev.Flush(int64(pfn.Page())*pmem.PageSize, int64(pages(s.order))*pmem.PageSize); err != nil {
+		return err
+	}
+	return lostFrames(dev, pfn, pages(s.order))
+}
+
+// lostFrames returns an error if one of the frames, which hold dirty pages, is bad: what
+// was stored there is lost, and nobody may be told that it is durable (I30).
+func lostFrames(dev pmem.Device, pfn pmem.PFN, n uint64) error {
+	for i := uint64(0); i < n; {
+		run, err := dev.DirectAccess(pfn.Page()+i, n-i, pmem.Normal)
+		if errors.Is(err, pmem.ErrPoisoned) {
+			return fmt.Errorf("dax: flush of frame %#x: %w", uint64(pfn), err)
+		}
+		if err != nil || run.Pages() == 0 {
+			return nil // of no interest here: it was flushed
+		}
+		i += run.Pages()
+	}
+	return nil
 }
 
 // flushed is a device that entries of a mapping were flushed to. Guarded by

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -122,4 +123,26 @@ func TestBarriersWait(t *testing.T) {
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
+}
+
+// A reader that takes no lock may hold bytes of a device that is closed: they stay
+// readable, and are no longer those of the file.
+func TestReadableAfterClose(t *testing.T) {
+	d, err := NewMemory(4*PageSize, MemoryOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := d.Bytes(0, 4*PageSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[PageSize] = 7
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	if b[0] != 0 || b[PageSize] != 0 {
+		t.Errorf("bytes after Close: %d %d", b[0], b[PageSize])
+	}
+	runtime.KeepAlive(d)
 }

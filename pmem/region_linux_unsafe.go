@@ -4,6 +4,7 @@ package pmem
 
 import (
 	"os"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -86,6 +87,22 @@ func (r region) sync(from, to int64) error {
 // advise is madvise(2) of the whole region.
 func (r region) advise(advice int) error {
 	return unix.Madvise(unsafe.Slice((*byte)(r.base), r.length), advice)
+}
+
+// populate is madvise(MADV_POPULATE_WRITE) of the bytes [from, to), whole pages: it
+// takes the page faults of stores to them, without the stores.
+func (r region) populate(from, to int64) error {
+	return unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(r.base, from)), to-from), unix.MADV_POPULATE_WRITE)
+}
+
+// retire gives the region's memory back but keeps its addresses readable, as zeroes, as
+// long as owner is referred to: a reader that takes no lock may have found its bytes just
+// before, and finds out afterwards that it must not use what it got.
+func (r region) retire(owner *mapped) {
+	// If this fails the file's memory goes with the addresses, later.
+	_, _ = unix.MmapPtr(-1, 0, r.base, r.length, unix.PROT_READ,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE|unix.MAP_FIXED)
+	runtime.AddCleanup(owner, func(r region) { _ = r.unmap() }, r)
 }
 
 // unmap gives the region back.

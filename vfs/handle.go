@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"godax/dax"
@@ -35,7 +36,10 @@ var useNames = [useKinds]string{"mapping", "pin"}
 type Handle struct {
 	n    *Node
 	file File // nil for a directory; immutable
-	flag int  // immutable
+
+	mapping *dax.Mapping // of file, if it is open for reading; immutable
+
+	flag int // immutable
 	name string
 
 	// mu guards uses and since, and is held by Close. It comes before every inode lock.
@@ -45,7 +49,7 @@ type Handle struct {
 
 	// closed is written with mu and the inode lock exclusive, so that holding either
 	// keeps the file open.
-	closed bool
+	closed atomic.Bool
 }
 
 // accMode is the mask of the access mode in the open flags.
@@ -76,6 +80,9 @@ func (n *Node) Open(ctx context.Context, flag int, name string) (*Handle, error)
 	h := &Handle{n: n, file: n.file, flag: flag, name: name}
 	if n.file != nil {
 		h.since = n.file.Mapping().WritebackErrors()
+		if h.Readable() {
+			h.mapping = n.file.Mapping()
+		}
 	}
 	m := n.m
 	m.mu.Lock()
@@ -117,14 +124,14 @@ func (h *Handle) Append() bool { return h.flag&os.O_APPEND != 0 }
 func (h *Handle) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
+	if h.closed.Load() {
 		return fs.ErrClosed
 	}
 	if h.uses != [useKinds]int{} {
 		return &OpenError{Open: []string{h.describeLocked()}}
 	}
 	h.n.mu.Lock()
-	h.closed = true
+	h.closed.Store(true)
 	h.n.mu.Unlock()
 	m := h.n.m
 	m.mu.Lock()
@@ -155,7 +162,7 @@ func (h *Handle) describeLocked() string {
 func (h *Handle) Hold(u Use) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
+	if h.closed.Load() {
 		return fs.ErrClosed
 	}
 	h.uses[u]++
@@ -174,7 +181,7 @@ func (h *Handle) Release(u Use) {
 func (h *Handle) Ref() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
+	if h.closed.Load() {
 		return fs.ErrClosed
 	}
 	h.n.Ref()
@@ -185,7 +192,7 @@ func (h *Handle) Ref() error {
 func (h *Handle) Attr() (Attr, error) {
 	h.n.mu.RLock()
 	defer h.n.mu.RUnlock()
-	if h.closed {
+	if h.closed.Load() {
 		return Attr{}, fs.ErrClosed
 	}
 	return h.n.inode.Attr(), nil
@@ -194,7 +201,7 @@ func (h *Handle) Attr() (Attr, error) {
 // checkIO returns why the file cannot be read or written, if so. The inode lock is held.
 func (h *Handle) checkIO(allowed bool, off int64) error {
 	switch {
-	case h.closed:
+	case h.closed.Load():
 		return fs.ErrClosed
 	case h.file == nil:
 		return errIsDir
@@ -208,8 +215,16 @@ func (h *Handle) checkIO(allowed bool, off int64) error {
 
 // ReadAt reads len(b) bytes at off; fewer without an error at the end of the file.
 // Errors: EISDIR, EBADF, EINVAL, fs.ErrClosed, and those of the driver.
+//
+// Bytes that the file's mapping knows the frames of are copied without the inode lock,
+// which is looked at before and after; the driver does not hear of it.
 func (h *Handle) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
-	h.n.mu.RLock()
+	if h.readHit(b, off) {
+		return len(b), nil
+	}
+	if err := h.n.mu.RW.RLock(ctx); err != nil {
+		return 0, err
+	}
 	defer h.n.mu.RUnlock()
 	if err := h.checkIO(h.Readable(), off); err != nil || len(b) == 0 {
 		return 0, err
@@ -219,6 +234,13 @@ func (h *Handle) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
 		err = nil
 	}
 	return n, err
+}
+
+// readHit reads all of b without the lock, or does nothing and returns false. Closing takes
+// the lock, and so shows as well.
+func (h *Handle) readHit(b []byte, off int64) bool {
+	v, ok := h.n.mu.Version()
+	return ok && h.mapping != nil && !h.closed.Load() && h.mapping.ReadHit(b, off) && h.n.mu.Unchanged(v)
 }
 
 // WriteAt writes b at off, or at the end with O_APPEND. With O_SYNC it is durable when
@@ -239,7 +261,9 @@ func (h *Handle) Write(ctx context.Context, b []byte, off int64) (n int, end int
 
 // writeLocked takes the inode lock and writes.
 func (h *Handle) writeLocked(ctx context.Context, b []byte, off int64) (n int, end int64, err error) {
-	h.n.mu.Lock()
+	if err := h.n.mu.RW.Lock(ctx); err != nil {
+		return 0, off, err
+	}
 	defer h.n.mu.Unlock()
 	if err := h.checkIO(h.Writable(), off); err != nil {
 		return 0, off, err
@@ -258,8 +282,10 @@ func (h *Handle) writeLocked(ctx context.Context, b []byte, off int64) (n int, e
 }
 
 // change runs f with the inode lock exclusive, for a file open for writing.
-func (h *Handle) change(f func(File) error) error {
-	h.n.mu.Lock()
+func (h *Handle) change(ctx context.Context, f func(File) error) error {
+	if err := h.n.mu.RW.Lock(ctx); err != nil {
+		return err
+	}
 	defer h.n.mu.Unlock()
 	if err := h.checkIO(h.Writable(), 0); err != nil {
 		return err
@@ -272,7 +298,7 @@ func (h *Handle) Truncate(ctx context.Context, size int64) error {
 	if size < 0 {
 		return syscall.EINVAL
 	}
-	return h.change(func(f File) error { return f.Truncate(ctx, size) })
+	return h.change(ctx, func(f File) error { return f.Truncate(ctx, size) })
 }
 
 // Allocate changes what holds the n bytes at off; see [AllocMode]. EINVAL for an empty range,
@@ -284,7 +310,7 @@ func (h *Handle) Allocate(ctx context.Context, mode AllocMode, off, n int64) err
 	case n > math.MaxInt64-off:
 		return syscall.EFBIG
 	}
-	return h.change(func(f File) error { return f.Allocate(ctx, mode, off, n) })
+	return h.change(ctx, func(f File) error { return f.Allocate(ctx, mode, off, n) })
 }
 
 // SetAttr changes attributes of the open inode.

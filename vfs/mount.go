@@ -53,6 +53,7 @@ type Mount struct {
 	nameMax  int  // bytes; 0 is unlimited
 	root     *Node
 	now      func() time.Time
+	release  []func() // of the devices, at Close
 
 	rename sync.Mutex
 
@@ -107,13 +108,16 @@ func NewMount(fsys FileSystem, c Config) (*Mount, error) {
 		m.now = time.Now
 	}
 	m.idle.init()
+	m.hold()
 	root, err := m.get(fsys.Root())
 	if err != nil {
+		m.letGo()
 		return nil, fmt.Errorf("root directory: %w", err)
 	}
 	m.root = root
 	if root.dir == nil {
 		root.Put()
+		m.letGo()
 		return nil, corrupt("inode %d: root is not a directory", root.ino)
 	}
 	return m, nil
@@ -152,13 +156,7 @@ func (m *Mount) Sync(ctx context.Context) error {
 		m.mu.Unlock()
 		return fs.ErrClosed
 	}
-	nodes := make([]*Node, 0, len(m.nodes))
-	for _, n := range m.nodes {
-		if n.state == live && n.file != nil {
-			m.refLocked(n)
-			nodes = append(nodes, n)
-		}
-	}
+	nodes := m.filesLocked()
 	errs := []error{m.lost}
 	m.lost = nil
 	m.mu.Unlock()
@@ -191,7 +189,7 @@ func (m *Mount) Close(ctx context.Context) error {
 		return openHandles(open)
 	}
 	m.closing = true
-	if m.refs > 1 {
+	for m.refs > 1 { // whoever passes on what happened to a device takes references for a moment
 		drained := make(chan struct{})
 		m.drained = drained
 		m.mu.Unlock()
@@ -220,6 +218,7 @@ func (m *Mount) Close(ctx context.Context) error {
 		m.evict(n)
 	}
 	m.root.Put()
+	m.letGo()
 	m.mu.Lock()
 	lost := m.lost
 	m.lost = nil

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sync"
 	"sync/atomic"
+
+	"godax/internal/rwsem"
 )
 
 // state is where an inode is in its life in memory.
@@ -17,6 +18,13 @@ const (
 	live                  // usable
 	evicting              // the driver lets go of it; wait for gone and look again
 )
+
+// inodeLock is an inode lock. Calls that have no context wait for it as long as it takes.
+type inodeLock struct{ rwsem.RW }
+
+// Lock takes the lock exclusively, RLock shared.
+func (l *inodeLock) Lock()  { _ = l.RW.Lock(nil) } // cannot fail without a context
+func (l *inodeLock) RLock() { _ = l.RW.RLock(nil) }
 
 // Node is an inode in memory. There is at most one Node for an inode number at any
 // time. Whoever got one from a [Mount] has a reference and gives it back with Put.
@@ -37,7 +45,7 @@ type Node struct {
 
 	// mu is the inode lock: shared for what only reads the inode, exclusive for what
 	// changes it. For its place see [Mount].
-	mu sync.RWMutex
+	mu inodeLock
 
 	// parent is the directory that ".." names (directories only). It is written with
 	// mu of the directory and of both parents exclusive.

@@ -40,6 +40,13 @@ func TestProcessFailure(t *testing.T) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
+			if err := v.Install(Translation{Page: 12 * u, N: u, Kind: Gone}); err != nil {
+				t.Fatal(err)
+			}
+			complete(t, v)
+			if err := v.Do(func() error { touch(&v.Bytes()[2*u*ps]); return nil }); err == nil || errors.Is(err, pmem.ErrPoisoned) {
+				t.Errorf("the page behind: %v", err)
+			}
 			if got := v.Translations()[0]; got.Page != 10*u || got.Kind != Frames || got.PFN != frame(d, 0) {
 				t.Errorf("the page before is %+v", got)
 			}

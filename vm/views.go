@@ -54,6 +54,36 @@ func (vs *Views) Remove(v View) bool {
 	return true
 }
 
+// Replacer is a list on which views take the place of others: a [Views], or what has
+// one (dax.Mapping).
+type Replacer interface {
+	// Replace puts the views with, none or more, in the place of old; old may be among
+	// them. It calls move, if that is not nil, at a moment when nobody goes through the
+	// list: what move takes out of old and puts into others is missed by no Unmap and
+	// no Protect. If old is not on the list nothing is done, and Replace reports false.
+	//
+	// Locks: the caller holds the view's own lock for changes (mmap_lock). Takes
+	// Views.mu exclusive; move may take page-table locks.
+	Replace(old View, move func(), with ...View) bool
+}
+
+var _ Replacer = (*Views)(nil)
+
+// Replace implements [Replacer].
+func (vs *Views) Replace(old View, move func(), with ...View) bool {
+	vs.lock()
+	defer vs.mu.Unlock()
+	i := slices.Index(vs.list, old)
+	if i < 0 {
+		return false
+	}
+	if move != nil {
+		move()
+	}
+	vs.list = slices.Replace(vs.list, i, i+1, with...)
+	return true
+}
+
 // Len is the number of views.
 func (vs *Views) Len() int {
 	vs.rlock()

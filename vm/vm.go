@@ -56,6 +56,10 @@ type Fault struct {
 	// page into, PageSize bytes; nil for every other access.
 	CowPage []byte
 
+	// Seq is between the two halves of a handler that answers in two steps
+	// (dax.Mapping.FinishSync): the first sets it, the second looks at it.
+	Seq uint64
+
 	// Major is set by the handler if storage was allocated or filled for the fault.
 	Major bool
 }

@@ -14,7 +14,7 @@ func newCat(a *app) *cobra.Command {
 		Example: `  godax cat disk.img:/etc/motd
   godax cat disk.img:/log/a disk.img:/log/b | less`,
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.forEach("cat", &flags, false, args, func(fsys *godax.FS, n name) error {
 				f, err := fsys.Open(n.path)

@@ -22,22 +22,22 @@ users. ":GID" changes the group only.`,
 		Example: `  godax chown 1000:1000 disk.img:/home/me
   godax chown -R :100 disk.img:/srv`,
 		Args:              cobra.MinimumNArgs(2),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			uid, gid, err := parseOwner(args[0])
 			if err != nil {
 				return err
 			}
 			return a.forEach("chown", &flags, true, args[1:], func(fsys *godax.FS, n name) error {
-				if noDeref && !recursive {
+				switch {
+				case recursive:
+					return a.below("chown", fsys, n, func(p string, _ fs.FileInfo) error {
+						return fsys.Lchown(p, uid, gid)
+					})
+				case noDeref:
 					return fsys.Lchown(n.path, uid, gid)
 				}
-				return a.each("chown", fsys, n, recursive, func(p string, _ fs.FileInfo) error {
-					if recursive {
-						return fsys.Lchown(p, uid, gid)
-					}
-					return fsys.Chown(p, uid, gid)
-				})
+				return fsys.Chown(n.path, uid, gid)
 			})
 		},
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,8 +27,10 @@ type copier struct {
 	src              source
 	dstDir           string // host directory that dst is the root of
 	dst              sink
-	srcName, dstName name // of the arguments, for messages
-	mustDir          bool // the destination was written as "new/": only a directory can become it
+	srcName, dstName name            // of the arguments, for messages
+	mustDir          bool            // the destination was written as "new/": only a directory can become it
+	special          bool            // the destination is a device, pipe or socket of the host, named by the user
+	imageFiles       map[fileID]bool // host files of the open images; true: of the destination
 
 	bar   *progress
 	buf   []byte
@@ -38,7 +42,10 @@ type copier struct {
 	lostErr    error // why, for the first
 }
 
-var errSameFile = errors.New("source and destination are the same file")
+var (
+	errSameFile = errors.New("source and destination are the same file")
+	errOwnImage = errors.New("is the image itself, which is open")
+)
 
 // fileKey tells files of all sources apart.
 type fileKey struct {
@@ -80,7 +87,7 @@ func (c *copier) summary() error {
 	if c.lostXattrs == 0 {
 		return nil
 	}
-	return fmt.Errorf("cp: %d extended attributes could not be kept, the first: %s", c.lostXattrs, reason(c.lostErr))
+	return fmt.Errorf("cp: extended attributes that could not be kept: %d, the first: %w", c.lostXattrs, c.lostErr)
 }
 
 // complain reports an error with a file of the source.
@@ -104,6 +111,9 @@ func (c *copier) copy(from, to string, top bool) {
 	case err != nil:
 	case top && c.mustDir && !at.mode.IsDir():
 		err = c.destination(where, syscall.ENOTDIR)
+	case top && c.special && at.mode.IsRegular():
+		// Replacing it as below would take /dev/null or /dev/stdout from the host.
+		err = c.destination(where, errors.New("not a regular file (use cat to write into it)"))
 	default:
 		err = c.copyFile(from, to, at, where)
 	}
@@ -116,6 +126,12 @@ func (c *copier) copy(from, to string, top bool) {
 func (c *copier) copyFile(from, to string, at attrs, where string) error {
 	if at.mode.IsDir() {
 		return c.copyDir(from, to, at, where)
+	}
+	if _, host := c.src.(hostSource); host && c.imageFiles[at.id] {
+		return errOwnImage // reading it while it is written gives no image
+	}
+	if _, host := c.src.(hostSource); host && !c.recursive && isStream(at.mode) {
+		return c.copyStream(from, to, at, where)
 	}
 	if !c.recursive && !at.mode.IsRegular() {
 		return errors.New("not a regular file (use -r or -a)")
@@ -173,7 +189,7 @@ type destError struct {
 	err  error
 }
 
-func (e *destError) Error() string { return "to " + e.name + ": " + reason(e.err) }
+func (e *destError) Error() string { return "to " + printable(e.name) + ": " + reason(e.err) }
 func (e *destError) Unwrap() error { return e.err }
 
 // makeRoom removes what is at to, unless keep is set and it is a regular file. A
@@ -188,6 +204,11 @@ func (c *copier) makeRoom(to string, at attrs, keep bool) error {
 	}
 	if c.sameFile(old, at) {
 		return errSameFile
+	}
+	if _, host := c.dst.(hostSink); host {
+		if _, own := c.imageFiles[old.id]; own {
+			return errOwnImage // cutting it takes the memory away under the mapping
+		}
 	}
 	if old.mode.IsDir() {
 		return syscall.EISDIR
@@ -327,6 +348,52 @@ func (c *copier) copyData(from, to string, at attrs, where string) (err error) {
 	return nil
 }
 
+// isStream reports whether a file of the host gives bytes until it ends: a pipe, or
+// a character device as a terminal is.
+func isStream(m fs.FileMode) bool {
+	return m.Type() == fs.ModeNamedPipe || m.Type() == fs.ModeDevice|fs.ModeCharDevice
+}
+
+// copyStream makes to a regular file of what from gives until its end.
+func (c *copier) copyStream(from, to string, at attrs, where string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	// A signal ends a read that waits.
+	defer context.AfterFunc(c.ctx, func() { in.Close() })()
+	at.mode = at.mode.Perm()
+	if err := c.makeRoom(to, at, true); err != nil {
+		return c.destination(where, err)
+	}
+	out, err := c.dst.Create(to, c.newMode(at))
+	if err != nil {
+		return c.destination(where, err)
+	}
+	defer func() { err = cmp.Or(err, c.destination(where, out.Close())) }()
+	if c.buf == nil {
+		c.buf = make([]byte, copyBuffer)
+	}
+	for off := int64(0); ; {
+		n, rerr := io.ReadFull(in, c.buf)
+		if c.stopped() {
+			return c.ctx.Err()
+		}
+		if _, err := out.WriteAt(c.buf[:n], off); err != nil {
+			return c.destination(where, err)
+		}
+		off += int64(n)
+		c.bar.add(int64(n))
+		if rerr == io.EOF || rerr == io.ErrUnexpectedEOF {
+			return nil
+		}
+		if rerr != nil {
+			return rerr
+		}
+	}
+}
+
 // segment finds the next data at or after off: [start, end), or size, size. Files
 // that cannot tell are data throughout.
 func segment(in io.Seeker, off, size int64) (start, end int64) {
@@ -365,7 +432,9 @@ func (c *copier) keep(from, to string, at attrs, where string) error {
 	for attr, value := range all {
 		if err := c.dst.SetXattr(to, attr, value); err != nil {
 			if c.lostXattrs++; c.lostErr == nil {
-				c.lostErr = fmt.Errorf("%s of %s: %w", attr, from, err)
+				n := c.srcName
+				n.path = from
+				c.lostErr = failure(attr+" of", n.String(), err)
 			}
 		}
 	}

@@ -21,8 +21,8 @@ func newCp(a *app) *cobra.Command {
 DST is a directory to copy into, or the new name if there is one source.
 
 Holes stay holes. Without -a new files have the source's permissions less 022, and
-belong to the caller; symbolic links given as arguments are followed. With -r links
-and special files are copied as such. With -a modes, owners, times, hard links,
+belong to the caller; symbolic links given as arguments are followed, and pipes of the
+host are read to their end. With -r links and special files are copied as such. With -a modes, owners, times, hard links,
 extended attributes and devices are kept too; owners of host files only as root.
 
 What is at the destination already: a file's contents are replaced, a directory is
@@ -30,9 +30,10 @@ copied into, a link or special file is replaced and never followed. Nothing in a
 image, neither a name nor a link, makes cp write outside of DST.`,
 		Example: `  godax cp notes.txt disk.img:/
   godax cp -a disk.img:/home backup/
-  godax cp -a old.img:/. new.img:/`,
+  godax cp -a old.img:/. new.img:/
+  date | godax cp /dev/stdin disk.img:/when`,
 		Args:              cobra.MinimumNArgs(2),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.cp(c, &flags, args)
 		},
@@ -89,6 +90,7 @@ func (a *app) cp(c copier, flags *openFlags, args []string) (err error) {
 		}
 		jobs = append(jobs, j)
 	}
+	c.imageFiles = im.files()
 	if a.errTTY {
 		total := int64(0)
 		for _, j := range jobs {
@@ -130,7 +132,11 @@ func (c *copier) openSink(im *images, dst name, must bool) (into bool, prefix st
 	}
 	dir, prefix := dst.path, "."
 	if !into {
-		dir, prefix = filepath.Dir(dst.path), filepath.Base(dst.path)
+		clean := filepath.Clean(dst.path) // of "new/" the directory is "."
+		dir, prefix = filepath.Dir(clean), filepath.Base(clean)
+		if fi, err := os.Stat(dst.path); err == nil {
+			c.special = !fi.Mode().IsRegular()
+		}
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {

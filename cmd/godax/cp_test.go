@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -292,4 +293,188 @@ func TestCpFull(t *testing.T) {
 		t.Errorf("exit code %d, stderr %q; want 1, %q", r.code, r.stderr, want)
 	}
 	fsck(t, "img")
+}
+
+// TestCpOwnImage: an image is neither overwritten with its own files nor copied into
+// itself.
+func TestCpOwnImage(t *testing.T) {
+	testImage(t, "16M")
+	if err := os.WriteFile("file", []byte("text"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "cp", "file", "img:/img")
+	before, err := os.ReadFile("img")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link("img", "other-name"); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		args []string
+		want string
+	}{
+		{[]string{"img:/img", "img"}, "godax: cp img:/img: to img: is the image itself, which is open\n"},
+		{[]string{"img:/img", "other-name"}, "godax: cp img:/img: to other-name: is the image itself, which is open\n"},
+		{[]string{"-a", "img:/img", "."}, "godax: cp img:/img: to img: is the image itself, which is open\n"},
+		{[]string{"img", "img:/"}, "godax: cp img: is the image itself, which is open\n"},
+		{[]string{"-r", "other-name", "img:/copy"}, "godax: cp other-name: is the image itself, which is open\n"},
+	}
+	for _, tt := range tests {
+		r := godaxRun(t, append([]string{"cp"}, tt.args...)...)
+		if r.code != exitFailed || r.stderr != tt.want {
+			t.Errorf("cp %v: exit code %d, stderr %q; want 1, %q", tt.args, r.code, r.stderr, tt.want)
+		}
+	}
+	if got := mustRun(t, "ls", "img"); got != "img\nlost+found\n" {
+		t.Errorf("the image holds %q", got)
+	}
+	if fi, err := os.Stat("img"); err != nil || fi.Size() != int64(len(before)) {
+		t.Errorf("the image is %v, %v; want %d bytes", fi, err, len(before))
+	}
+	fsck(t, "img")
+	// An image that is only read is a file like any other.
+	mustRun(t, "mkfs", "ext2", "--size", "32M", "second")
+	mustRun(t, "cp", "img:/img", "img", "second:/")
+}
+
+// TestCpToSpecial: a device or pipe that the user names, through a link or not, stays
+// what it is.
+func TestCpToSpecial(t *testing.T) {
+	testImage(t, "16M")
+	if err := os.WriteFile("file", []byte("text"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "cp", "file", "img:/")
+	if err := unix.Mkfifo("fifo", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("fifo", "link"); err != nil {
+		t.Fatal(err)
+	}
+	for _, dst := range []string{"fifo", "link"} {
+		r := godaxRun(t, "cp", "img:/file", dst)
+		want := "godax: cp img:/file: to " + dst + ": not a regular file (use cat to write into it)\n"
+		if r.code != exitFailed || r.stderr != want {
+			t.Errorf("cp to %s: exit code %d, stderr %q; want 1, %q", dst, r.code, r.stderr, want)
+		}
+		if fi, err := os.Stat(dst); err != nil || fi.Mode().Type() != fs.ModeNamedPipe {
+			t.Errorf("%s became %v, %v", dst, fi, err)
+		}
+	}
+}
+
+// TestCpNewDirectory: "new/" on the host is made, as the name of a directory only.
+func TestCpNewDirectory(t *testing.T) {
+	testImage(t, "16M")
+	mustRun(t, "mkdir", "-p", "img:/dir/sub")
+	mustRun(t, "truncate", "-s", "3", "img:/dir/file")
+	mustRun(t, "cp", "-r", "img:/dir", "new/")
+	if fi, err := os.Stat("new/sub"); err != nil || !fi.IsDir() {
+		t.Errorf("new/sub is %v, %v", fi, err)
+	}
+	r := godaxRun(t, "cp", "img:/dir/file", "other/")
+	if want := "godax: cp img:/dir/file: to other: not a directory\n"; r.code != exitFailed || r.stderr != want {
+		t.Errorf("exit code %d, stderr %q; want 1, %q", r.code, r.stderr, want)
+	}
+}
+
+// TestCpStream: without -r a pipe of the host is read to its end.
+func TestCpStream(t *testing.T) {
+	testImage(t, "32M")
+	if err := unix.Mkfifo("fifo", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data := bytes.Repeat([]byte("stream "), copyBuffer/4)
+	written := make(chan error, 1)
+	go func() { written <- os.WriteFile("fifo", data, 0) }()
+	mustRun(t, "cp", "fifo", "img:/file")
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	if got := mustRun(t, "cat", "img:/file"); got != string(data) {
+		t.Errorf("%d bytes arrived, want %d", len(got), len(data))
+	}
+	if got := mustRun(t, "ls", "-l", "img:/file"); !strings.HasPrefix(got, "-rw-------") {
+		t.Errorf("the copy is %s", got)
+	}
+	fsck(t, "img")
+	mustRun(t, "cp", "-r", "fifo", "img:/") // as such
+	if got := mustRun(t, "ls", "-l", "img:/fifo"); !strings.HasPrefix(got, "prw") {
+		t.Errorf("with -r the pipe became %s", got)
+	}
+}
+
+// TestCpStreamInterrupted: a signal ends cp while it waits for a pipe.
+func TestCpStreamInterrupted(t *testing.T) {
+	testImage(t, "16M")
+	if err := unix.Mkfifo("fifo", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		w, err := os.OpenFile("fifo", os.O_WRONLY, 0) // waits until cp has opened it
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		cancel()
+		<-t.Context().Done() // nothing is written, and not closed before cp has ended
+		w.Close()
+	}()
+	var out, errOut bytes.Buffer
+	code := run(ctx, []string{"cp", "fifo", "img:/file"}, nil, &out, &errOut)
+	if code != exitFailed || errOut.String() != "godax: interrupted\n" {
+		t.Errorf("exit code %d, stderr %q", code, errOut.String())
+	}
+	fsck(t, "img")
+}
+
+// lossySink takes no attributes.
+type lossySink struct{ sink }
+
+func (lossySink) Chown(string, uint32, uint32) error { return nil } // root or not
+
+func (lossySink) SetXattr(string, string, []byte) error {
+	return &fs.PathError{Op: "setxattr", Path: "x", Err: os.NewSyscallError("lsetxattr", syscall.EPERM)}
+}
+
+// TestCpLostXattrs: what could not be kept is counted and the first of it named.
+func TestCpLostXattrs(t *testing.T) {
+	testImage(t, "16M")
+	fsys, err := godax.Open("img", godax.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fsys.Close()
+	const file = "/a\nb"
+	if err := fsys.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, attr := range []string{"user.a", "user.b"} {
+		if err := fsys.SetXattr(file, attr, []byte("1"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := os.OpenRoot(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	var out bytes.Buffer
+	c := copier{app: testApp(t, &out), recursive: true, archive: true, src: imageStore{fsys}, dst: lossySink{hostSink{root}},
+		srcName: name{image: "img"}, seen: make(map[fileID]bool), links: make(map[fileKey]string)}
+	if err := c.summary(); err != nil {
+		t.Errorf("before anything is lost: %v", err)
+	}
+	c.copy(file, "out", true)
+	got := c.summary()
+	if got == nil || !strings.Contains(got.Error(), "not be kept: 2, the first: user.") ||
+		!strings.HasSuffix(got.Error(), ` of img:/a\x0ab: operation not permitted`) {
+		t.Errorf("summary: got %v", got)
+	}
+	if out.Len() > 0 {
+		t.Errorf("cp said %s", out.String())
+	}
 }

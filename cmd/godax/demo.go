@@ -88,6 +88,35 @@ func (d *demo) check(ok bool, what, format string, args ...any) {
 	d.checks = append(d.checks, demoCheck{what, ok, fmt.Sprintf(format, args...)})
 }
 
+// checkSame records whether got, read with err, is what the file should hold.
+func (d *demo) checkSame(what string, got []byte, err error) {
+	if err == nil && !bytes.Equal(got, d.want) {
+		err = errors.New("it differs")
+	}
+	d.checkError(what, err)
+}
+
+// checkView is checkSame for what the mapping shows. Past the end of the file it may
+// not be touched.
+func (d *demo) checkView(what string) {
+	err := d.view.Do(func(b []byte) error {
+		if !bytes.Equal(b[:len(d.want)], d.want) {
+			return errors.New("it differs")
+		}
+		return nil
+	})
+	d.checkError(what, err)
+}
+
+// checkError records a check that failed if there is an error.
+func (d *demo) checkError(what string, err error) {
+	if err != nil {
+		d.check(false, what, "%s", reason(err))
+		return
+	}
+	d.check(true, what, "")
+}
+
 // run takes the steps in order.
 func (d *demo) run() error {
 	for _, step := range []func() error{d.make, d.write, d.mmap, d.store, d.punch, d.truncate, d.unmount} {
@@ -221,12 +250,7 @@ func (d *demo) mmap() (err error) {
 			d.say("faults answered at order %d (%s): %d", order, formatSize(pmem.PageSize<<order), n)
 		}
 	}
-	same := false
-	err = d.view.Do(func(b []byte) error {
-		same = bytes.Equal(b, d.want)
-		return nil
-	})
-	d.check(same && err == nil, "the mapping shows what was written", "%s", outcome(err))
+	d.checkView("the mapping shows what was written")
 	return nil
 }
 
@@ -248,14 +272,6 @@ func (d *demo) entriesByOrder() ([]uint64, error) {
 		count[r.Order] += max(1, r.Pages>>r.Order)
 	}
 	return count, nil
-}
-
-// outcome is an error for the list of checks.
-func outcome(err error) string {
-	if err == nil {
-		return "ok"
-	}
-	return reason(err)
 }
 
 // store stores through the mapping and cleans.
@@ -294,7 +310,7 @@ func (d *demo) store() error {
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	d.check(err == nil && bytes.Equal(got[:n], d.want), "read returns what was stored through the mapping", "%s", outcome(err))
+	d.checkSame("read returns what was stored through the mapping", got[:n], err)
 	return nil
 }
 
@@ -322,12 +338,7 @@ func (d *demo) punch() (err error) {
 	if _, err := d.showRuns(); err != nil {
 		return err
 	}
-	same := false
-	err = d.view.Do(func(b []byte) error {
-		same = bytes.Equal(b, d.want)
-		return nil
-	})
-	d.check(err == nil && same, "the mapping reads zeros in the hole, the rest is unchanged", "%s", outcome(err))
+	d.checkView("the mapping reads zeros in the hole, the rest is unchanged")
 	freed := int64(after.Free-before.Free) * after.BlockSize
 	d.check(freed >= n, "the hole's blocks are free again", "%s", formatSize(freed))
 	return nil
@@ -347,12 +358,7 @@ func (d *demo) truncate() error {
 	})
 	d.say("touching the last page of the mapping now: %v", touch)
 	d.check(errors.Is(touch, dax.ErrBeyondEnd), "a load past the new end is an error, not a crash", "%v", touch)
-	same := false
-	err := d.view.Do(func(b []byte) error {
-		same = bytes.Equal(b[:size], d.want)
-		return nil
-	})
-	d.check(err == nil && same, "what is left reads the same", "%s", outcome(err))
+	d.checkView("what is left reads the same")
 	fi, err := d.file.Stat()
 	if err != nil {
 		return err
@@ -406,7 +412,7 @@ func (d *demo) reopen() error {
 	}
 	got, err := again.ReadFile(demoPath)
 	err = errors.Join(err, again.Close())
-	d.check(err == nil && bytes.Equal(got, d.want), "opened again, the file is the same", "%s", outcome(err))
+	d.checkSame("opened again, the file is the same", got, err)
 
 	fsck := findTool("e2fsck")
 	if fsck == "" {
@@ -417,7 +423,7 @@ func (d *demo) reopen() error {
 	if err != nil {
 		d.say("%s", out)
 	}
-	d.check(err == nil, "e2fsck -fn finds nothing", "%s", outcome(err))
+	d.checkError("e2fsck -fn finds nothing", err)
 	return nil
 }
 
@@ -479,7 +485,11 @@ func (d *demo) report() error {
 			mark = "FAILED"
 			failed++
 		}
-		fmt.Fprintf(d.out, "   %s  %s (%s)\n", mark, c.what, c.detail)
+		detail := ""
+		if c.detail != "" {
+			detail = " (" + c.detail + ")"
+		}
+		fmt.Fprintf(d.out, "   %s  %s%s\n", mark, c.what, detail)
 	}
 	fmt.Fprintf(d.out, "\n%d checks, %d failed, %v\n", len(d.checks), failed, time.Since(d.begun).Round(time.Millisecond))
 	if failed > 0 {

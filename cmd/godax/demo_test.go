@@ -32,7 +32,18 @@ func TestDemoFails(t *testing.T) {
 	if err := d.report(); err == nil {
 		t.Error("report of a failed check is no error")
 	}
+	d.want = []byte("abc")
+	d.checkSame("three", []byte("abc"), nil)
+	d.checkSame("four", []byte("abd"), nil)
+	if err := d.report(); err == nil || err.Error() != "demo: 2 of 4 checks failed" {
+		t.Errorf("report: got %v", err)
+	}
 	d.out.Flush()
+	for _, want := range []string{"   ok      three\n", "   FAILED  four (it differs)\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
 	if !strings.Contains(out.String(), "FAILED  two (broken)") {
 		t.Errorf("the failed check is not shown:\n%s", out.String())
 	}

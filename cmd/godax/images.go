@@ -41,6 +41,9 @@ func (o *openFlags) open(image string, write bool) (*godax.FS, error) {
 		UID:      uint32(max(os.Getuid(), 0)),
 		GID:      uint32(max(os.Getgid(), 0)),
 	})
+	if errors.Is(err, godax.ErrInUse) && !write {
+		err = errors.New(reason(err) + " (--shared reads all the same)")
+	}
 	if err != nil {
 		return nil, failure("open", image, err)
 	}
@@ -95,6 +98,18 @@ func (im *images) get(n name) (*godax.FS, error) {
 	im.open[key] = fsys
 	im.order = append(im.order, key)
 	return fsys, nil
+}
+
+// files are the host files that the open images are in: true for those open for
+// writing. Where the host does not tell files apart there are none.
+func (im *images) files() map[fileID]bool {
+	files := make(map[fileID]bool)
+	for _, key := range im.order {
+		if at, err := (hostSource{}).Stat(key); err == nil && at.id != (fileID{}) {
+			files[at.id] = im.write[key]
+		}
+	}
+	return files
 }
 
 // close closes all images and joins its errors to err.

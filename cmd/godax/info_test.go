@@ -60,7 +60,7 @@ func TestNotAnImage(t *testing.T) {
 		}
 		for _, args := range [][]string{{"info", file}, {"manifest", file}, {"cat", file + ":/x"}} {
 			r := godaxRun(t, args...)
-			if r.code != exitFailed || !strings.HasPrefix(r.stderr, "godax: open "+file+": ") {
+			if r.code != exitFailed || !strings.HasPrefix(r.stderr, "godax: open "+file+": ") || strings.Count(r.stderr, "open ") != 1 {
 				t.Errorf("%v: exit code %d, stderr %q", args, r.code, r.stderr)
 			}
 		}

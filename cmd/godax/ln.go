@@ -19,7 +19,7 @@ it is written; absolute targets begin at the image's root.`,
 		Example: `  godax ln disk.img:/a disk.img:/b
   godax ln -s ../share/doc disk.img:/usr/doc`,
 		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if !symbolic {
 				return a.intoLast("ln", &flags, args, func(fsys *godax.FS, src, dst name) error {

@@ -46,11 +46,12 @@ func newLs(a *app) *cobra.Command {
 		Long: `ls lists directories by name, with names that begin with a dot. A name of anything
 else than a directory is listed itself.
 
-With --json it prints one array; bytes of names that are not UTF-8 are written \xHH.`,
+With --json it prints one array; in names, backslashes and what is not printable UTF-8
+are written \xHH.`,
 		Example: `  godax ls disk.img
   godax ls -lR disk.img:/home`,
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			names := make([]name, len(args))
 			for i, arg := range args {
@@ -71,7 +72,7 @@ With --json it prints one array; bytes of names that are not UTF-8 are written \
 	f := cmd.Flags()
 	f.BoolVarP(&l.long, "long", "l", false, "type, mode, links, owner, size and time too")
 	f.BoolVarP(&l.recursive, "recursive", "R", false, "directories below, too")
-	f.BoolVar(&l.json, "json", false, "print JSON")
+	f.BoolVar(&l.json, "json", false, jsonUsage)
 	l.flags.add(cmd)
 	l.flags.addShared(cmd)
 	return cmd
@@ -167,7 +168,7 @@ func (l *lister) print(fsys *godax.FS, p, show string, fi fs.FileInfo) error {
 		e.Target = target
 	}
 	if l.json {
-		e.Name, e.Target = printable(e.Name), printable(e.Target)
+		e.Name, e.Target = jsonName(e.Name), jsonName(e.Target)
 		l.all = append(l.all, e)
 		return nil
 	}

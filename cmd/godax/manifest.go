@@ -73,7 +73,7 @@ empty). A file that cannot be read is reported, and has "error" for its hash.`,
 		},
 	}
 	cmd.Flags().BoolVar(&xattr, "xattr", false, "extended attributes instead of files")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, jsonUsage)
 	flags.add(cmd)
 	flags.addShared(cmd)
 	return cmd

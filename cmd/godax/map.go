@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"godax"
+	"godax/pmem"
 
 	"github.com/spf13/cobra"
 )
@@ -32,7 +33,7 @@ On a terminal a picture follows.`,
 		Example: `  godax map disk.img:/db
   godax map --json disk.img:/db | jq '.[0].runs[] | select(.order >= 9)'`,
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			all := []fileMap{}
 			err := a.forEach("map", &flags, false, args, func(fsys *godax.FS, n name) error {
@@ -52,7 +53,7 @@ On a terminal a picture follows.`,
 				if err != nil {
 					return err
 				}
-				m := fileMap{printable(n.path), fi.Size(), append([]pageRun{}, runs...), tally(runs)}
+				m := fileMap{jsonName(n.path), fi.Size(), append([]pageRun{}, runs...), tally(runs)}
 				if asJSON {
 					all = append(all, m)
 					return nil
@@ -72,7 +73,7 @@ On a terminal a picture follows.`,
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, jsonUsage)
 	cmd.Flags().BoolVar(&picture, "picture", false, "draw the picture even if standard output is no terminal")
 	flags.add(cmd)
 	flags.addShared(cmd)
@@ -113,7 +114,7 @@ func lookOf(r pageRun) int {
 	switch {
 	case r.Dirty:
 		return 0
-	case r.kind == godax.Direct && r.Order >= 9:
+	case r.kind == godax.Direct && 1<<r.Order >= pmdPages:
 		return 1
 	case r.kind == godax.Direct:
 		return 2
@@ -154,9 +155,13 @@ func (a *app) printPicture(pages uint64, runs []pageRun) {
 		if i%perLine == 0 {
 			fmt.Fprintf(&b, "\n%12d ", uint64(i)*per)
 		}
-		b.WriteString(looks[c].color + looks[c].cell + reset)
+		if i%perLine == 0 || c != cells[i-1] {
+			b.WriteString(reset + looks[c].color)
+		}
+		b.WriteString(looks[c].cell)
 	}
-	fmt.Fprintf(&b, "\n%12s %s each;", "", formatSize(int64(per)*4096))
+	b.WriteString(reset)
+	fmt.Fprintf(&b, "\n%12s %s each;", "", formatSize(int64(per)*pmem.PageSize))
 	for i, l := range looks {
 		if used[i] {
 			fmt.Fprintf(&b, " %s%s%s %s", l.color, l.cell, reset, l.means)

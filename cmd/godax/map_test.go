@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"godax"
 )
 
 // mapFile puts a file with data at 0 to 4 MiB and at 6 to 6 MiB + 1 byte into an image.
@@ -107,5 +109,26 @@ func TestStat(t *testing.T) {
 	got = nil
 	if err := json.Unmarshal([]byte(mustRun(t, "stat", "-L", "--json", "img:/link")), &got); err != nil || got[0].Type != "f" {
 		t.Errorf("-L: got %+v, %v", got, err)
+	}
+}
+
+// TestPictureColors: colors are set where they change, not for every cell.
+func TestPictureColors(t *testing.T) {
+	var out strings.Builder
+	a := testApp(t, &out)
+	a.printPicture(1024, []pageRun{
+		{Page: 0, Pages: 1000, kind: godax.Direct}, {Page: 1000, Pages: 24, kind: godax.Hole},
+	})
+	if err := a.out.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	got := out.String()
+	if n := strings.Count(got, "▓"); n != 1000+1 { // and one in the legend
+		t.Errorf("%d cells are direct, want 1000", n-1)
+	}
+	// Two at the start of each of 16 lines and where the kind changes, one at the end, four
+	// in the legend.
+	if n := strings.Count(got, "\x1b["); n != 16*2+2+1+4 {
+		t.Errorf("%d color changes:\n%q", n, got)
 	}
 }

@@ -18,7 +18,7 @@ func newMkdir(a *app) *cobra.Command {
 		Example: `  godax mkdir -p disk.img:/a/b/c
   godax mkdir -m 1777 disk.img:/tmp`,
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			change, err := parseMode(mode)
 			if err != nil {

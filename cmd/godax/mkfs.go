@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"godax/fs/ext"
 	"godax/pmem"
@@ -33,6 +34,7 @@ func newMkfs(a *app) *cobra.Command {
 		Long:  `mkfs makes an image file, or uses an existing one or a DAX device, and makes a file system in it.`,
 		Example: `  godax mkfs ext2 --size 256M disk.img
   godax mkfs ext2 --label scratch --force /dev/dax0.0`,
+		// Only the commands below do anything; cobra asks this one about all other types.
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("type of file system is missing: write ext2")
@@ -61,6 +63,9 @@ file systems have their superblocks.`,
   godax mkfs ext2 --size 1G --label data --inode-ratio 64K disk.img`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.block == 0 {
+				return usagef("block size 0 is not 1024, 2048 or 4096")
+			}
 			o.format.BlockSize = int(o.block)
 			o.format.InodeRatio = int64(o.ratio)
 			size := int64(-1)
@@ -86,11 +91,14 @@ file systems have their superblocks.`,
 // A file made here goes away again if anything fails.
 func (a *app) mkfs(image string, size int64, o mkfsOptions) (err error) {
 	fi, err := os.Stat(image)
+	if size < 0 && (err != nil || fi.Mode().IsRegular() && fi.Size() == 0) {
+		size = defaultSize
+	}
+	if err := tryFormat(size, o.format); err != nil {
+		return err
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if size < 0 {
-			size = defaultSize
-		}
 		if err := newImage(image, size); err != nil {
 			return err
 		}
@@ -102,9 +110,6 @@ func (a *app) mkfs(image string, size int64, o mkfsOptions) (err error) {
 	case err != nil:
 		return err
 	default:
-		if size < 0 && fi.Mode().IsRegular() && fi.Size() == 0 {
-			size = defaultSize
-		}
 		if !o.force {
 			if err := checkEmpty(image, fi); err != nil {
 				return err
@@ -124,6 +129,32 @@ func (a *app) mkfs(image string, size int64, o mkfsOptions) (err error) {
 	}
 	fmt.Fprintf(a.out, "%s: ext2, %s in blocks of %d\n", a.shown(image), formatSize(dev.Size()), o.format.BlockSize)
 	return nil
+}
+
+// trySize is the size of the file systems that tryFormat makes: larger ones fail for
+// no other reasons.
+const trySize = 64 << 20
+
+// tryFormat makes the file system in memory first: what is wrong with the options, or
+// with a size that is not -1, must come out before an existing image is cut or
+// overwritten.
+func tryFormat(size int64, o ext.FormatOptions) (err error) {
+	if size == 0 {
+		return usagef("a file system of 0 bytes has no room for files")
+	}
+	if o.Size = trySize; size > 0 {
+		o.Size = min(size, trySize)
+	}
+	dev, err := pmem.NewMemory(o.Size, pmem.MemoryOptions{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dev.Close()) }()
+	err = ext.Format(dev, o)
+	if errors.Is(err, syscall.EINVAL) {
+		return usageError{err}
+	}
+	return err
 }
 
 // newImage makes a file of zeros that does not exist yet.

@@ -36,15 +36,36 @@ func TestMkfs(t *testing.T) {
 	}
 	t.Run("bad options", func(t *testing.T) {
 		t.Chdir(t.TempDir())
-		for _, args := range [][]string{
-			{"--block-size", "3000"}, {"--size", "0"}, {"--size", "4096"}, {"--label", "seventeen letters"}, {"--uuid", "short"},
-		} {
-			r := godaxRun(t, append([]string{"mkfs", "ext2", "img"}, args...)...)
-			if r.code != exitFailed || !strings.HasPrefix(r.stderr, "godax: mkfs img: ") {
-				t.Errorf("%v: exit code %d, stderr %q", args, r.code, r.stderr)
+		mustRun(t, "mkfs", "ext2", "--size", "8M", "old")
+		before, err := os.ReadFile("old")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tests := []struct {
+			code int
+			args []string
+		}{
+			{exitUsage, []string{"--block-size", "3000"}},
+			{exitUsage, []string{"--block-size", "0"}},
+			{exitUsage, []string{"--size", "0"}},
+			{exitUsage, []string{"--label", "seventeen letters"}},
+			{exitUsage, []string{"--uuid", "short"}},
+			{exitUsage, []string{"--inode-ratio", "1"}},
+			{exitFailed, []string{"--size", "4096"}},
+		}
+		for _, tt := range tests {
+			for _, image := range []string{"img", "old"} {
+				args := append([]string{"mkfs", "ext2", "--force", "--size", "4M", image}, tt.args...)
+				r := godaxRun(t, args...)
+				if r.code != tt.code || !strings.HasPrefix(r.stderr, "godax: ") || r.stdout != "" {
+					t.Errorf("%v: exit code %d, stderr %q, stdout %q; want %d", args, r.code, r.stderr, r.stdout, tt.code)
+				}
 			}
 			if _, err := os.Stat("img"); err == nil {
-				t.Errorf("%v: the file was left behind", args)
+				t.Errorf("%v: the file was left behind", tt.args)
+			}
+			if after, err := os.ReadFile("old"); err != nil || !bytes.Equal(before, after) {
+				t.Fatalf("%v: an existing image was changed, %v", tt.args, err)
 			}
 		}
 	})

@@ -20,7 +20,7 @@ source is one. All names must be in the same image: use cp and rm otherwise.`,
 		Example: `  godax mv disk.img:/a disk.img:/b
   godax mv disk.img:/a disk.img:/b disk.img:/dir`,
 		Args:              cobra.MinimumNArgs(2),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.intoLast("mv", &flags, args, func(fsys *godax.FS, src, dst name) error {
 				return fsys.Rename(src.path, dst.path)
@@ -61,26 +61,11 @@ func (a *app) intoLast(op string, flags *openFlags, args []string, work func(fsy
 		if into {
 			to = dst.join(src.base())
 		}
-		err := error(nil)
-		if dst.dir && !into {
-			err = mustBeDir(fsys.Lstat(src.path)) // only a directory can become "new/"
-		}
-		if err == nil {
-			err = work(fsys, src, to)
-		}
-		if err != nil {
+		if err := work(fsys, src, to); err != nil {
 			a.warn(failure(op, src.String()+" to "+to.String(), err))
 		}
 	}
 	return nil
-}
-
-// mustBeDir is an error if fi is not a directory.
-func mustBeDir(fi fs.FileInfo, err error) error {
-	if err == nil && !fi.IsDir() {
-		err = syscall.ENOTDIR
-	}
-	return err
 }
 
 // isDir reports whether n is a directory to put things into. It is an error if it

@@ -12,7 +12,7 @@ import (
 // name is a file name from the command line.
 type name struct {
 	image string // empty for a file of the host
-	path  string // inside the image: absolute and clean; on the host: as given
+	path  string // inside the image: absolute and clean, but for a slash at the end; on the host: as given
 	dir   bool   // it was written with a slash at the end
 
 	// contents: it names the contents of a directory, not the directory: a root, or
@@ -37,6 +37,14 @@ func (n name) join(elem string) name {
 		return name{image: n.image, path: path.Join(n.path, elem)}
 	}
 	return name{path: filepath.Join(n.path, elem)}
+}
+
+// followed is the name of the directory that n is, or is a symbolic link to.
+func (n name) followed() name {
+	if !strings.HasSuffix(n.path, "/") {
+		n.path += "/"
+	}
+	return n
 }
 
 // base is the last element of the name.
@@ -91,7 +99,11 @@ func parseName(arg string) name {
 // imageName splits arg at the colon.
 func imageName(arg string, colon int) name {
 	p := arg[colon+1:]
-	return name{image: arg[:colon], path: path.Clean(p), dir: strings.HasSuffix(p, "/"), contents: isContents(p)}
+	n := name{image: arg[:colon], path: path.Clean(p), dir: strings.HasSuffix(p, "/"), contents: isContents(p)}
+	if n.dir && n.path != "/" {
+		n.path += "/" // only a directory, or a link to one, can be meant
+	}
+	return n
 }
 
 // isContents reports whether p is "/" or its last element "." or "..".
@@ -131,8 +143,8 @@ func imageArg(arg string) string {
 	return arg
 }
 
-// noFileComp is the shell completion of commands whose names are inside images:
-// the shell completes the image's name, we know no better.
-func noFileComp(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+// completeImage is the shell completion of commands whose names are inside images:
+// the shell completes the image's name, and leaves room for ":/path" behind it.
+func completeImage(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return nil, cobra.ShellCompDirectiveDefault | cobra.ShellCompDirectiveNoSpace
 }

@@ -24,7 +24,7 @@ func TestParseName(t *testing.T) {
 		{"a.img", name{path: "a.img"}},
 		{"a.img:/", name{image: "a.img", path: "/", dir: true, contents: true}},
 		{"a.img:/x/../y", name{image: "a.img", path: "/y"}},
-		{"a.img:/x/", name{image: "a.img", path: "/x", dir: true}},
+		{"a.img:/x/", name{image: "a.img", path: "/x/", dir: true}},
 		{"a.img:/x/.", name{image: "a.img", path: "/x", contents: true}},
 		{"a.img:/../../etc", name{image: "a.img", path: "/etc"}},
 		{"a.img:/a:/b", name{image: "a.img", path: "/a:/b"}},

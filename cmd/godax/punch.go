@@ -19,7 +19,7 @@ func newPunch(a *app) *cobra.Command {
 size of the file stays. Both numbers take the suffixes K, M, G and T.`,
 		Example:           `  godax punch 2M 4M disk.img:/db`,
 		Args:              cobra.MinimumNArgs(3),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			off, err := parseSize(args[0])
 			if err != nil {

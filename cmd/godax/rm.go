@@ -21,7 +21,7 @@ directory too needs -r.`,
 		Example: `  godax rm disk.img:/tmp/a disk.img:/tmp/b
   godax rm -rf disk.img:/old`,
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.forEach("rm", &flags, true, args, func(fsys *godax.FS, n name) error {
 				if n.path == "/" {

@@ -86,8 +86,29 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "godax: %v\nTry '%s --help'.\n", err, cmd.CommandPath())
 		return exitUsage
 	}
-	fmt.Fprintf(stderr, "godax: %v\n", err)
+	a.report(err)
 	return exitFailed
+}
+
+// report prints an error, or several that were joined, one per line.
+func (a *app) report(err error) {
+	if errs := joined(err); errs != nil {
+		for _, err := range errs {
+			a.report(err)
+		}
+		return
+	}
+	fmt.Fprintf(a.stderr, "godax: %v\n", err)
+}
+
+// joined are the parts of what errors.Join returned, nil for any other error. One of
+// fmt.Errorf may have parts too, but says more than they do.
+func joined(err error) []error {
+	several, ok := err.(interface{ Unwrap() []error })
+	if !ok || err.Error() != errors.Join(several.Unwrap()...).Error() {
+		return nil
+	}
+	return several.Unwrap()
 }
 
 // warn reports an error on one of several arguments; the command goes on and the
@@ -95,7 +116,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 func (a *app) warn(err error) {
 	a.failed = true
 	a.out.Flush() // what was said before comes first; its error is kept for the end
-	fmt.Fprintf(a.stderr, "godax: %v\n", err)
+	a.report(err)
 }
 
 // stopped reports whether the command should end: a signal came, or standard output
@@ -162,7 +183,30 @@ in a colon, write dir:./file.`,
 		newMv(a), newLn(a), newChmod(a), newChown(a), newTruncate(a), newPunch(a),
 		newStat(a), newMap(a), newManifest(a), newDemo(a),
 	)
+	completionExamples(root)
 	return root
+}
+
+// completionExamples gives the completion commands, which cobra makes, examples like
+// all others.
+func completionExamples(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	examples := map[string]string{
+		"completion": "  source <(godax completion bash)\n  godax completion zsh > \"${fpath[1]}/_godax\"",
+		"bash":       "  source <(godax completion bash)",
+		"zsh":        "  source <(godax completion zsh)",
+		"fish":       "  godax completion fish | source",
+		"powershell": "  godax completion powershell | Out-String | Invoke-Expression",
+	}
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "completion" {
+			continue
+		}
+		cmd.Example = examples[cmd.Name()]
+		for _, shell := range cmd.Commands() {
+			shell.Example = examples[shell.Name()]
+		}
+	}
 }
 
 // isTerminal reports whether w is a character device: a terminal, for all that
@@ -177,13 +221,14 @@ func isTerminal(w io.Writer) bool {
 }
 
 // opError is an operation on a named file that failed: "cat disk.img:/x: no such
-// file or directory".
+// file or directory". Names come from images: what would harm a terminal or look
+// like a second error is escaped.
 type opError struct {
 	op, name string
 	err      error
 }
 
-func (e *opError) Error() string { return e.op + " " + e.name + ": " + reason(e.err) }
+func (e *opError) Error() string { return e.op + " " + printable(e.name) + ": " + reason(e.err) }
 func (e *opError) Unwrap() error { return e.err }
 
 // failure wraps err with the operation and the name that the user gave; nil and
@@ -208,6 +253,10 @@ func reason(err error) string {
 			next = e.Err
 		case *os.SyscallError:
 			next = e.Err
+		default:
+			if errs := joined(err); errs != nil {
+				return reasons(errs)
+			}
 		}
 		if next == nil {
 			break
@@ -225,4 +274,13 @@ func reason(err error) string {
 		return syscall.EINVAL.Error()
 	}
 	return strings.TrimSuffix(err.Error(), "\n")
+}
+
+// reasons is the text of several errors.
+func reasons(errs []error) string {
+	texts := make([]string, len(errs))
+	for i, err := range errs {
+		texts[i] = reason(err)
+	}
+	return strings.Join(texts, "; ")
 }

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
+
+	"godax"
 
 	"github.com/spf13/cobra"
 )
@@ -91,14 +94,14 @@ func TestMissingImage(t *testing.T) {
 func TestHelp(t *testing.T) {
 	var check func(path []string, cmd *cobra.Command)
 	check = func(path []string, cmd *cobra.Command) {
-		if cmd.Name() == "completion" || cmd.Name() == "help" {
+		if cmd.Name() == "help" {
 			return
 		}
 		r := godaxRun(t, append(path, "--help")...)
 		if r.code != exitOK || r.stderr != "" {
 			t.Errorf("%v --help: exit code %d, stderr %q", path, r.code, r.stderr)
 		}
-		for _, want := range []string{"Usage:", "Examples:", "  godax ", "Exit codes: 0 done"} {
+		for _, want := range []string{"Usage:", "Examples:\n  ", strings.Join(append([]string{"godax"}, path...), " "), "Exit codes: 0 done"} {
 			if !strings.Contains(r.stdout, want) {
 				t.Errorf("%v --help: no %q in it", path, want)
 			}
@@ -162,6 +165,11 @@ func TestReason(t *testing.T) {
 		{fs.ErrExist, "cat a:/x: file exists"},
 		{errors.New("plain"), "cat a:/x: plain"},
 		{&opError{"open", "a", syscall.EBUSY}, "open a: device or resource busy"},
+		{errors.Join(&fs.PathError{Op: "open", Path: "/x", Err: errors.Join(fs.ErrNotExist)}, nil), "cat a:/x: no such file or directory"},
+		{errors.Join(syscall.EIO, fs.ErrExist), "cat a:/x: input/output error; file exists"},
+		{fmt.Errorf("%w while %w", syscall.EIO, fs.ErrExist), "cat a:/x: input/output error while file already exists"},
+		{&opError{"open", "a\n\x1b[31m", syscall.EBUSY}, `open a\x0a\x1b[31m: device or resource busy`},
+		{&destError{"b\xff", syscall.EBUSY}, `cat a:/x: to b\xff: device or resource busy`},
 	}
 	for _, tt := range tests {
 		if got := failure("cat", "a:/x", tt.err).Error(); got != tt.want {
@@ -180,5 +188,39 @@ func TestInterrupt(t *testing.T) {
 	code := run(ctx, []string{"completion", "bash"}, nil, &out, &errOut)
 	if code != exitFailed || errOut.String() != "godax: interrupted\n" {
 		t.Errorf("exit code %d, stderr %q", code, errOut.String())
+	}
+}
+
+func TestReport(t *testing.T) {
+	var out strings.Builder
+	testApp(t, &out).report(errors.Join(&opError{"cat", "a:/x", syscall.EIO}, errors.Join(&opError{"close", "a", syscall.ENOSPC})))
+	want := "godax: cat a:/x: input/output error\ngodax: close a: no space left on device\n"
+	if out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
+
+// TestImageInUse: the error names the image once, and says how to read it.
+func TestImageInUse(t *testing.T) {
+	testImage(t, "16M")
+	fsys, err := godax.Open("img", godax.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fsys.Close()
+	tests := []struct {
+		args []string
+		want string
+	}{
+		{[]string{"ls", "img"}, "godax: open img: pmem: in use by another opener (--shared reads all the same)\n"},
+		{[]string{"mkdir", "img:/x"}, "godax: open img: pmem: in use by another opener\n"},
+	}
+	for _, tt := range tests {
+		if r := godaxRun(t, tt.args...); r.code != exitFailed || r.stderr != tt.want {
+			t.Errorf("%v: exit code %d, stderr %q; want 1, %q", tt.args, r.code, r.stderr, tt.want)
+		}
+	}
+	if got := mustRun(t, "ls", "--shared", "img"); got != "lost+found\n" {
+		t.Errorf("--shared reads %q", got)
 	}
 }

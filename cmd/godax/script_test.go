@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"godax/internal/daxtest"
@@ -64,6 +65,9 @@ func TestScripts(t *testing.T) {
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no scripts: %v", err)
 	}
+	// The scripts show modes of files that the host has made.
+	umask := syscall.Umask(0o022)
+	defer syscall.Umask(umask)
 	for _, script := range scripts {
 		abs, err := filepath.Abs(script)
 		if err != nil {

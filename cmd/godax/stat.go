@@ -47,7 +47,7 @@ share of the file can be mapped with 2 MiB pages.`,
 		Example: `  godax stat disk.img:/db
   godax stat --json disk.img:/db disk.img:/log`,
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			all := []statInfo{}
 			err := a.forEach("stat", &flags, false, args, func(fsys *godax.FS, n name) error {
@@ -69,7 +69,7 @@ share of the file can be mapped with 2 MiB pages.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "dereference", "L", false, "follow symbolic links")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, jsonUsage)
 	flags.add(cmd)
 	flags.addShared(cmd)
 	return cmd
@@ -87,7 +87,7 @@ func (a *app) stat(fsys *godax.FS, n name, follow bool) (statInfo, error) {
 	}
 	st := sysOf(fi)
 	info := statInfo{
-		Path: printable(n.path), Type: string(typeLetter(fi.Mode())), Mode: fmt.Sprintf("%04o", unixMode(fi.Mode())),
+		Path: jsonName(n.path), Type: string(typeLetter(fi.Mode())), Mode: fmt.Sprintf("%04o", unixMode(fi.Mode())),
 		Ino: st.Ino, Nlink: st.Nlink, UID: st.UID, GID: st.GID, Size: fi.Size(), Blocks: st.Blocks,
 		Block: st.BlockSize, Atime: st.Atime.UTC(), Mtime: fi.ModTime().UTC(), Ctime: st.Ctime.UTC(),
 		lsMode: lsMode(fi.Mode()),
@@ -104,7 +104,7 @@ func (a *app) stat(fsys *godax.FS, n name, follow bool) (statInfo, error) {
 		if err != nil {
 			return info, err
 		}
-		info.Target = printable(target)
+		info.Target = jsonName(target)
 	case fi.Mode().IsRegular():
 		f, err := fsys.Open(n.path)
 		if err != nil {
@@ -123,7 +123,7 @@ func (a *app) stat(fsys *godax.FS, n name, follow bool) (statInfo, error) {
 		return info, err
 	}
 	for _, x := range names {
-		info.Xattrs = append(info.Xattrs, printable(x))
+		info.Xattrs = append(info.Xattrs, jsonName(x))
 	}
 	return info, nil
 }

@@ -23,17 +23,29 @@ func escape(s string) string {
 	return b.String()
 }
 
-// printable keeps text as it is and writes as \xHH only what would harm a terminal,
-// or a JSON document: bytes that are not UTF-8, and controls.
-func printable(s string) string {
-	ok := utf8.ValidString(s) && strings.IndexFunc(s, unsafeRune) < 0
-	if ok {
+// printable keeps text as it is and writes as \xHH only what would harm a terminal:
+// bytes that are not UTF-8, and controls.
+func printable(s string) string { return escapeRunes(s, unsafeRune) }
+
+// jsonName is a name in a JSON document: printable, and backslashes are escaped as
+// well, so that different names stay different and every \xHH stands for a byte.
+func jsonName(s string) string {
+	return escapeRunes(s, func(r rune) bool { return r == '\\' || unsafeRune(r) })
+}
+
+// jsonUsage explains the flag --json of commands that print names.
+const jsonUsage = `print JSON; \xHH in a name is a byte`
+
+// escapeRunes writes as \xHH the bytes that are not UTF-8, and those of runes for
+// which escape holds.
+func escapeRunes(s string, escape func(rune) bool) string {
+	if utf8.ValidString(s) && strings.IndexFunc(s, escape) < 0 {
 		return s
 	}
 	var b strings.Builder
 	for len(s) > 0 {
 		r, n := utf8.DecodeRuneInString(s)
-		if r == utf8.RuneError && n == 1 || unsafeRune(r) {
+		if r == utf8.RuneError && n == 1 || escape(r) {
 			for i := range n {
 				fmt.Fprintf(&b, `\x%02x`, s[i])
 			}

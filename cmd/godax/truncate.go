@@ -22,7 +22,7 @@ is made. SIZE takes the suffixes K, M, G and T.`,
 		Example: `  godax truncate -s 0 disk.img:/log
   godax truncate -s 1G disk.img:/sparse`,
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: noFileComp,
+		ValidArgsFunction: completeImage,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if size < 0 {
 				return usagef("--size is missing")

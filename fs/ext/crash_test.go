@@ -22,7 +22,7 @@ func (f *testFS) crashPoints(limit int, op func()) [][]byte {
 	var points [][]byte
 	n := 0
 	r := rand.New(rand.NewPCG(1, 2))
-	f.st.hook = func(int64, int) {
+	take := func() {
 		if h := maphash.Bytes(seed, image); seen[h] {
 			return
 		} else {
@@ -37,7 +37,8 @@ func (f *testFS) crashPoints(limit int, op func()) [][]byte {
 			points[i] = bytes.Clone(image)
 		}
 	}
-	defer func() { f.st.hook = nil }()
+	f.st.hook, f.st.between = func(int64, int) { take() }, take
+	defer func() { f.st.hook, f.st.between = nil, nil }()
 	op()
 	return points
 }

@@ -54,6 +54,10 @@ func (fl *file) WriteAt(ctx context.Context, b []byte, off int64) (int, error) {
 	if err := fl.writable(off, int64(len(b))); err != nil || len(b) == 0 {
 		return 0, err
 	}
+	if err := fl.backTail(off); err != nil {
+		fl.trimTail()
+		return 0, err
+	}
 	var allocErr error
 	if f.blockSize() != pmem.PageSize {
 		// A cached page takes every store, so the blocks must be there before it does.
@@ -113,6 +117,9 @@ func (fl *file) Truncate(ctx context.Context, size int64) error {
 			if err := fl.cut(size); err != nil {
 				return err
 			}
+		} else if err := fl.backTail(size); err != nil {
+			fl.trimTail()
+			return err
 		}
 		if size != fl.size() {
 			if err := fl.setSize(size); err != nil {
@@ -191,6 +198,9 @@ func (fl *file) reserve(ctx context.Context, off, n int64) error {
 		// Pinned pages keep their entries, which are of storage, not of holes.
 		err = fl.allocateBytes(off, n)
 	}
+	if err == nil {
+		err = fl.backTail(off + n)
+	}
 	if err == nil && off+n > m.Size() {
 		err = m.Truncate(ctx, off+n, fl, func() error { return fl.setSize(off + n) })
 	}
@@ -200,11 +210,40 @@ func (fl *file) reserve(ctx context.Context, off, n int64) error {
 	return err
 }
 
+// used reports whether somebody may store to pages of the file without asking: through a view
+// or a pin. A cached page of theirs has storage for all that is in the file, so that
+// writing it back cannot meet ENOSPC, when it is too late to say so.
+func (fl *file) used() bool {
+	views, pins := fl.Mapping().Busy()
+	return views+pins > 0
+}
+
+// backTail gives a cached page in use that the end of the file lies in storage up to the end
+// that the file is about to have. Errors: ENOSPC.
+func (fl *file) backTail(size int64) error {
+	old := fl.Mapping().Size()
+	if fl.fs.blockSize() == pmem.PageSize || size <= old || old%pmem.PageSize == 0 || !fl.used() {
+		return nil
+	}
+	return fl.allocateBytes(old, min(size-old, pmem.PageSize-old%pmem.PageSize))
+}
+
 // punch frees the blocks that lie wholly inside the range. A range up to the end of
-// the file includes the rest of its last block.
+// the file includes the rest of its last block. Of a file in use only whole pages lose
+// their blocks: the others stay mapped.
 func (fl *file) punch(off, n int64) error {
 	bs := fl.fs.blockSize()
 	size := fl.size()
+	if bs != pmem.PageSize && fl.used() {
+		end := off + min(n, size-off)
+		if end < size {
+			end -= end % pmem.PageSize
+		}
+		off += (pmem.PageSize - off%pmem.PageSize) % pmem.PageSize
+		if n = end - off; n <= 0 {
+			return nil
+		}
+	}
 	from, to := uint64((off+bs-1)/bs), uint64(0)
 	if n >= size-off {
 		to = fl.blocksFor(size)

@@ -63,11 +63,17 @@ type FS struct {
 
 	superMu  sync.Mutex // guards stores to the superblock
 	orphanMu sync.Mutex // guards s_last_orphan, the chain behind it, and orphans
-	orphans  []uint32   // the chain as it is on the medium
+	orphans  []orphan   // the chain as it is on the medium
 	xattrMu  sync.Mutex // guards the reference counts of attribute blocks
 }
 
-var _ vfs.FileSystem = (*FS)(nil)
+var (
+	_ vfs.FileSystem = (*FS)(nil)
+	_ vfs.Holder     = (*FS)(nil)
+)
+
+// Devices implements [vfs.Holder].
+func (f *FS) Devices() []pmem.Device { return []pmem.Device{f.dev} }
 
 // Root is the root directory's inode number.
 func (f *FS) Root() uint64 { return extfmt.RootIno }

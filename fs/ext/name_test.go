@@ -162,15 +162,19 @@ func TestUnlinkOpen(t *testing.T) {
 		}
 		g := gone.Attr().Ino
 		expect(inos[0], inos[1], inos[2], inos[3], inos[4], g)
-		m.evict(inos[2]) // middle
-		expect(inos[0], inos[1], inos[3], inos[4], g)
+		before := m.f.freeInodes.Load()
+		m.evict(inos[2]) // middle: stays until those behind it have gone
 		m.evict(inos[0]) // head
-		expect(inos[1], inos[3], inos[4], g)
-		m.evict(g) // tail
-		expect(inos[1], inos[3], inos[4])
-		for _, ino := range []uint64{inos[4], inos[1], inos[3]} {
-			m.evict(ino)
+		expect(inos[0], inos[1], inos[2], inos[3], inos[4], g)
+		if got := m.f.freeInodes.Load(); got != before && m.f.sb.Rev > 0 {
+			t.Errorf("%d free inodes, want %d: numbers of the list are in use", got, before)
 		}
+		m.evict(g) // tail
+		expect(inos[0], inos[1], inos[2], inos[3], inos[4])
+		m.evict(inos[3])
+		m.evict(inos[4]) // and 3 and 2 with it
+		expect(inos[0], inos[1])
+		m.evict(inos[1])
 		expect()
 		if got := m.f.freeInodes.Load(); got != free {
 			t.Errorf("%d free inodes, want %d", got, free)

@@ -11,11 +11,20 @@ import (
 // number, each inode's i_dtime the next, 0 ends it.
 //
 // An inode that is not in the chain with a small number other than 0 as i_dtime makes
-// e2fsck stop. Hence inodes are added at the end, by one store, with an i_dtime of 0;
-// only the removal from the middle takes two stores, as a switch-over.
+// e2fsck stop. Hence inodes come and go at the end only, where i_dtime is 0, by one store
+// each. One that is freed while others come after it stays, without storage, and keeps its
+// number until they are gone.
 //
 // Revision 0 has no such list. There, as between the stores, e2fsck -p frees
 // an inode without links on its own.
+
+// orphan is an inode on the list.
+type orphan struct {
+	ino   uint32
+	isDir bool
+	done  bool // nothing but its place on the list keeps it
+	free  bool // done, and to be given back when it leaves
+}
 
 // orphanPlace is the device offset of the word that leads to the i-th orphan.
 //
@@ -24,7 +33,7 @@ func (f *FS) orphanPlace(i int) (int64, error) {
 	if i == 0 {
 		return extfmt.SuperOffset + extfmt.SuperLastOrphan, nil
 	}
-	off, err := f.inodeOff(f.orphans[i-1])
+	off, err := f.inodeOff(f.orphans[i-1].ino)
 	return off + extfmt.InodeDtime, err
 }
 
@@ -51,34 +60,56 @@ func (f *FS) orphanAdd(in *inode, then ...put) error {
 		return err
 	}
 	if f.sb.Rev > 0 {
-		f.orphans = append(f.orphans, in.ino)
+		f.orphans = append(f.orphans, orphan{ino: in.ino, isDir: in.isDir()})
 	}
 	return nil
 }
 
-// orphanDel takes an inode off the orphan list, and does nothing if it is not on it.
-// Its dtime is 0 afterwards.
-func (f *FS) orphanDel(in *inode) error {
+// orphanDone takes an inode off the orphan list as soon as it is the last one there,
+// and those before it that have waited for that. With free the inode is given back when
+// it leaves; at once if it was not on the list.
+func (f *FS) orphanDone(in *inode, free bool) error {
 	f.orphanMu.Lock()
 	defer f.orphanMu.Unlock()
-	i := slices.Index(f.orphans, in.ino)
+	i := slices.IndexFunc(f.orphans, func(o orphan) bool { return o.ino == in.ino })
 	if i < 0 {
-		return nil
+		if !free {
+			return nil
+		}
+		return f.giveBack(in.ino, in.isDir())
 	}
-	place, err := f.orphanPlace(i)
-	if err != nil {
-		return err
+	f.orphans[i].done, f.orphans[i].free = true, free
+	for last := len(f.orphans) - 1; last >= 0 && f.orphans[last].done; last-- {
+		place, err := f.orphanPlace(last)
+		if err != nil {
+			return err
+		}
+		if err := f.st.put32(place, 0); err != nil {
+			return err
+		}
+		o := f.orphans[last]
+		f.orphans = f.orphans[:last]
+		if !o.free {
+			continue
+		}
+		if err := f.giveBack(o.ino, o.isDir); err != nil {
+			return err
+		}
 	}
-	if i == len(f.orphans)-1 {
-		err = f.st.put32(place, 0)
-	} else {
-		err = f.st.switchOver(put{place, 4, f.orphans[i+1]}, put{in.off + extfmt.InodeDtime, 4, 0})
-	}
-	if err != nil {
-		return err
-	}
-	f.orphans = slices.Delete(f.orphans, i, i+1)
 	return nil
+}
+
+// giveBack marks an inode as deleted and its number as free.
+func (f *FS) giveBack(ino uint32, isDir bool) error {
+	off, err := f.inodeOff(ino)
+	if err != nil {
+		return err
+	}
+	// e2fsck takes a time below the number of inodes for a link of the orphan list.
+	if err := f.st.put32(off+extfmt.InodeDtime, max(uint32(f.now().Unix()), f.sb.InodesCount)); err != nil {
+		return err
+	}
+	return f.releaseInode(ino, isDir)
 }
 
 // processOrphans frees the inodes that the image's orphan list names, and cuts those
@@ -103,7 +134,7 @@ func (f *FS) processOrphans() error {
 	}
 	f.orphanMu.Lock()
 	for _, in := range list {
-		f.orphans = append(f.orphans, in.ino)
+		f.orphans = append(f.orphans, orphan{ino: in.ino, isDir: in.isDir()})
 	}
 	f.orphanMu.Unlock()
 	for _, in := range slices.Backward(list) {
@@ -128,5 +159,5 @@ func (f *FS) processOrphan(in *inode) error {
 			return err
 		}
 	}
-	return f.orphanDel(in)
+	return f.orphanDone(in, false)
 }

@@ -167,6 +167,63 @@ func TestViewNoSpace(t *testing.T) {
 	f.closeClean()
 }
 
+// What a view can store to without a fault has storage: a cached page in which a hole is
+// punched, and one that the end of the file moves in. Writing back would come too late to
+// say that there is no space.
+func TestViewKeepsStorage(t *testing.T) {
+	ctx := context.Background()
+	const size = 3*pmem.PageSize + 100
+	for name, change := range map[string]func(fl *file) error{
+		"punch":        func(fl *file) error { return fl.Allocate(ctx, vfs.AllocPunch, 1100, 3000) },
+		"punch pages":  func(fl *file) error { return fl.Allocate(ctx, vfs.AllocPunch, 1100, 2*pmem.PageSize) },
+		"punch to end": func(fl *file) error { return fl.Allocate(ctx, vfs.AllocPunch, 1100, size) },
+		"grow":         func(fl *file) error { return fl.Truncate(ctx, 1<<20) },
+		"cut and grow": func(fl *file) error { return errors.Join(fl.Truncate(ctx, 100), fl.Truncate(ctx, 4000)) },
+		"write behind": func(fl *file) error { return second(fl.WriteAt(ctx, []byte{1}, size+2100)) },
+		"reserve":      func(fl *file) error { return fl.Allocate(ctx, vfs.AllocReserve, size+2100, 10) },
+	} {
+		for _, bs := range []int{1024, 2048} {
+			t.Run(fmt.Sprintf("%s/%d", name, bs), func(t *testing.T) {
+				f := newFS(t, 2<<20, bs, "iomap")
+				big, fl := f.create("big"), f.create("file")
+				if err := second(fl.WriteAt(ctx, fill(size, 1), 0)); err != nil {
+					t.Fatal(err)
+				}
+				v := mapSim(t, sim.New(sim.Config{}), fl, 0, 256, vm.Read|vm.Write|vm.Shared)
+				for off := int64(0); off < size; off += pmem.PageSize {
+					if err := v.Store(ctx, []byte{2}, off); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := change(fl); err != nil {
+					t.Fatal(err)
+				}
+				want := contents(t, fl)
+				if _, err := big.WriteAt(ctx, make([]byte, 4<<20), 0); !errors.Is(err, syscall.ENOSPC) {
+					t.Fatalf("got %v, want ENOSPC", err)
+				}
+				for off := int64(0); off < min(int64(len(want)), 4*pmem.PageSize); off += 100 { // in every block
+					if err := v.Store(ctx, []byte{3}, off); err == nil {
+						want[off] = 3
+					} else if !errors.Is(err, syscall.ENOSPC) {
+						t.Fatal(err)
+					}
+				}
+				unmapSim(t, fl, v)
+				if err := fl.Sync(ctx, false); err != nil {
+					t.Errorf("sync: %v", err)
+				}
+				f.evict(fl)
+				fl = f.open("file").(*file)
+				compare(t, "read again", contents(t, fl), want)
+				f.evict(fl)
+				f.evict(big)
+				f.closeClean()
+			})
+		}
+	}
+}
+
 // The kernel reads what we wrote, and we read what it wrote.
 func TestKernelFiles(t *testing.T) {
 	if os.Getuid() != 0 {

@@ -3,8 +3,8 @@
 // false, so that nothing of it is left in a program.
 //
 // Three things are reported: that a goroutine is at a pause point ([At]), that it
-// takes or gives back a lock ([Acquire], [Release]), and that it is about to sleep
-// ([Block]). A test sets one [Hooks] for the whole process with [Set].
+// is about to take a lock, has it, or gives it back ([Want], [Acquire], [Release]), and
+// that it is about to sleep ([Block]). A test sets one [Hooks] for the whole process with [Set].
 package hook
 
 // Point is a place where a test can hold a goroutine.
@@ -36,6 +36,7 @@ const (
 	PoisonFound            // HP20: poison: users looked up, entry not locked
 	OrderChosen            // HP21: the VM chose huge or small, DAX not entered
 	IndexAllocates         // HP22: an index node is allocated
+	LayoutUnmapped         // layout change: translations gone, pins not looked for again
 	Points           int   = iota
 )
 
@@ -71,6 +72,10 @@ type Hooks struct {
 	// At: the goroutine is at a point, on behalf of a page of obj (a *dax.Mapping, or a
 	// view for OrderChosen).
 	At func(p Point, obj any, page uint64)
+
+	// Want: the goroutine is about to take a lock, and will wait for it if it must. It
+	// does not have it yet. Without it, Acquire is all that is told.
+	Want func(r Rank, obj any, page uint64)
 
 	// Acquire: the goroutine has got a lock: obj, and for Entry the page. try says that it
 	// did not wait for it. Release: it gives the lock back.

@@ -17,6 +17,7 @@ func TestMutex(t *testing.T) {
 		}
 	}
 	defer hook.Set(hook.Set(&hook.Hooks{
+		Want: func(r hook.Rank, obj any, _ uint64) { note("want", r, obj) },
 		Acquire: func(r hook.Rank, obj any, _ uint64, try bool) {
 			if try {
 				note("try", r, obj)
@@ -35,7 +36,7 @@ func TestMutex(t *testing.T) {
 		t.Error("TryLock of a free lock fails")
 	}
 	m.Unlock()
-	want := []string{"lock page table", "unlock page table", "try page table", "unlock page table"}
+	want := []string{"want page table", "lock page table", "unlock page table", "try page table", "unlock page table"}
 	if !hook.Enabled {
 		want = nil
 	}

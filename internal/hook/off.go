@@ -16,6 +16,9 @@ func Set(*Hooks) *Hooks { return nil }
 // At does nothing.
 func At(Point, any, uint64) {}
 
+// Want does nothing.
+func Want(Rank, any, uint64) {}
+
 // Acquire does nothing.
 func Acquire(Rank, any, uint64, bool) {}
 

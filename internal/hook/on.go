@@ -25,6 +25,13 @@ func At(p Point, obj any, page uint64) {
 	}
 }
 
+// Want says that the goroutine is about to take a lock.
+func Want(r Rank, obj any, page uint64) {
+	if h := current.Load(); h != nil && h.Want != nil {
+		h.Want(r, obj, page)
+	}
+}
+
 // Acquire says that the goroutine has taken a lock.
 func Acquire(r Rank, obj any, page uint64, try bool) {
 	if h := current.Load(); h != nil && h.Acquire != nil {
@@ -46,7 +53,8 @@ func Block(ready, done <-chan struct{}) {
 	}
 }
 
-// Mutex is a mutex that reports its holders: to Acquire with page 0 and itself as obj.
+// Mutex is a mutex that reports its holders: to Want and Acquire with page 0 and itself
+// as obj. That it sleeps it does not report.
 // The zero value is free and has no rank. It must not be copied.
 type Mutex struct {
 	mu   sync.Mutex
@@ -58,6 +66,7 @@ func (m *Mutex) SetRank(r Rank) { m.rank = r }
 
 // Lock takes the lock.
 func (m *Mutex) Lock() {
+	Want(m.rank, m, 0)
 	m.mu.Lock()
 	Acquire(m.rank, m, 0, false)
 }

@@ -2,12 +2,8 @@
 
 package modeltest
 
-import (
-	"errors"
-
-	"godax/pmem"
-)
+import "godax/pmem"
 
 const errSkipped = "skipped"
 
-func newKernelSystem(pmem.Device, int) (system, error) { return nil, errors.ErrUnsupported }
+func newKernelSystem(pmem.Device, int) (system, error) { return nil, errNoMount }

@@ -123,12 +123,35 @@ var canFill = []kind{
 	opOpen, opPwrite, opAppend, opAllocate, opMmap, opPin, opMkdir, opMknod, opRename, opLink, opSymlink, opSetXattr,
 }
 
+// mayFill reports whether an operation may need storage. A file that grows does if a view
+// has its last page, and that is put together from smaller blocks.
+func (m *model) mayFill(o op) bool {
+	var n *node
+	switch {
+	case slices.Contains(canFill, o.Kind):
+		return true
+	case o.Kind == opFtruncate:
+		if h := m.handles[o.Slot%nhandles]; h != nil {
+			n = h.n
+		}
+	case o.Kind == opTruncate:
+		n, _ = m.resolve(o.Path, followAll)
+	}
+	return n != nil && m.blockSize < pageSize && n.size%pageSize != 0 && o.N > n.size && m.used(n)
+}
+
+// used reports whether there are views or pins of a file.
+func (m *model) used(n *node) bool {
+	is := func(v *view) bool { return v != nil && v.h.n == n }
+	return slices.ContainsFunc(m.views[:], is) || slices.ContainsFunc(m.pins[:], is)
+}
+
 func fails(e string) outcome { return outcome{err: e} }
 
 // do executes an operation. got is what the file system said: the model does not know how
 // much room there is, and where holes are.
 func (m *model) do(o op, got outcome) outcome {
-	if got.err == "ENOSPC" && slices.Contains(canFill, o.Kind) {
+	if got.err == "ENOSPC" && m.mayFill(o) {
 		if o.Kind == opPwrite || o.Kind == opAppend {
 			o.N = got.n
 			if want := m.doHandle(o, got); want.err != "" {

@@ -1,6 +1,7 @@
 package modeltest
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -25,6 +26,9 @@ var (
 	flagShrink    = flag.Duration("shrink", 30*time.Second, "how long to shorten a failing run")
 	flagCheck     = flag.Int("check", 4000, "operations from one e2fsck to the next")
 )
+
+// errNoMount: the kernel's driver cannot be had here, without root for example.
+var errNoMount = errors.New("the kernel's driver cannot be mounted")
 
 // defaultOps is the length of a run in the ordinary tests.
 const defaultOps = 3000
@@ -182,4 +186,20 @@ func report(t *testing.T, cfg config, res *result) {
 		return
 	}
 	t.Logf("shortened to %d operations: %v\n%s", len(short), err, script(short))
+}
+
+// TestKernel runs the kernel's driver beside, as far as it can be mounted here.
+func TestKernel(t *testing.T) {
+	daxtest.Tool(t, "e2fsck")
+	for i, bs := range []int{1024, 2048, 4096} {
+		cfg := complete(config{blockSize: bs, kernel: true, seed: firstSeed() + uint64(i), ops: ops(), carrier: []string{"iomap", "bh"}[i%2]})
+		t.Run(fmt.Sprintf("%d/%d", cfg.seed, bs), func(t *testing.T) {
+			switch res := run(cfg, nil); {
+			case errors.Is(res.failure, errNoMount):
+				t.Skip(res.failure)
+			case res.failure != nil:
+				report(t, cfg, res)
+			}
+		})
+	}
 }

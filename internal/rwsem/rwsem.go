@@ -78,46 +78,35 @@ func MayWait(ctx context.Context) bool {
 // RLock takes the lock shared. It fails only if it would have to wait and ctx says no:
 // the context's error, or ErrWouldBlock. ctx may be nil: then it never fails.
 func (l *RW) RLock(ctx context.Context) error {
-	if !l.tryRLock() {
+	if hook.Enabled && MayWait(ctx) {
+		hook.Want(l.rank, l, 0)
+	}
+	if !l.TryRLock() {
 		return l.wait(ctx, false)
 	}
-	l.taken(ctx)
 	return nil
-}
-
-// taken reports the lock as one that would have been waited for, if that is so: what is
-// wrong in the order of locks is to be found also while nobody is in the way.
-func (l *RW) taken(ctx context.Context) {
-	if hook.Enabled {
-		hook.Acquire(l.rank, l, 0, !MayWait(ctx))
-	}
 }
 
 // Lock takes the lock exclusively; see [RW.RLock].
 func (l *RW) Lock(ctx context.Context) error {
-	if !l.tryLock() {
+	if hook.Enabled && MayWait(ctx) {
+		hook.Want(l.rank, l, 0)
+	}
+	if !l.TryLock() {
 		return l.wait(ctx, true)
 	}
-	l.taken(ctx)
 	return nil
 }
 
 // TryRLock takes the lock shared if nobody holds it exclusively or waits for it.
 func (l *RW) TryRLock() bool {
-	if !l.tryRLock() {
-		return false
-	}
-	hook.Acquire(l.rank, l, 0, true)
-	return true
-}
-
-func (l *RW) tryRLock() bool {
 	for {
 		s := l.state.Load()
 		if s&(writer|waiters) != 0 || s&readers == readers {
 			return false
 		}
 		if l.state.CompareAndSwap(s, s+reader) {
+			hook.Acquire(l.rank, l, 0, true)
 			return true
 		}
 	}
@@ -125,16 +114,12 @@ func (l *RW) tryRLock() bool {
 
 // TryLock takes the lock exclusively if it is free.
 func (l *RW) TryLock() bool {
-	if !l.tryLock() {
+	s := l.state.Load()
+	if s&(version-1) != 0 || !l.state.CompareAndSwap(s, s|writer) {
 		return false
 	}
 	hook.Acquire(l.rank, l, 0, true)
 	return true
-}
-
-func (l *RW) tryLock() bool {
-	s := l.state.Load()
-	return s&(version-1) == 0 && l.state.CompareAndSwap(s, s|writer)
 }
 
 // RUnlock gives a shared lock back.

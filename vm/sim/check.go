@@ -32,10 +32,16 @@ func (v *View) Lookup(page uint64) (Leaf, bool) {
 	return Leaf{}, false
 }
 
+// leafLocked describes the leaf at an address or around it.
+func (v *View) leafLocked(addr uint64, s *slot, level int) Leaf {
+	order := v.order(level)
+	return Leaf{Page: v.pageOf(addr &^ (1<<order - 1)), Order: order, Kind: s.kind, PFN: s.pfn, Write: s.write, Dirty: s.dirty}
+}
+
 func (v *View) leavesLocked(addr, n uint64) []Leaf {
 	var all []Leaf
 	v.eachLocked(addr, n, func(base uint64, level int, s *slot) bool {
-		all = append(all, Leaf{Page: v.pageOf(base), Order: v.order(level), Kind: s.kind, PFN: s.pfn, Write: s.write, Dirty: s.dirty})
+		all = append(all, v.leafLocked(base, s, level))
 		return false
 	})
 	return all
@@ -43,8 +49,9 @@ func (v *View) leavesLocked(addr, n uint64) []Leaf {
 
 // Check verifies what must always hold inside one view: translations do not
 // overlap (I19), lie inside the view, have one colour in file, address space and
-// storage, allow stores only where the view does (I21), and no table is empty or
-// miscounted.
+// storage, allow stores only where the view does (I21), no table is empty or
+// miscounted, and tables, private copies and the tables laid by for huge translations
+// (T56) are as many as were counted.
 func (v *View) Check() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -53,6 +60,7 @@ func (v *View) Check() error {
 		errs = append(errs, fmt.Errorf("sim: page %d: %s", page, fmt.Sprintf(format, args...)))
 	}
 	next := uint64(0)
+	var have alive
 	for _, l := range v.leavesLocked(0, 2*maxPages) {
 		size := uint64(1) << l.Order
 		switch {
@@ -68,17 +76,27 @@ func (v *View) Check() error {
 			bad(l.Page, "private copy of order %d, view flags %#x", l.Order, v.flags)
 		}
 		next = l.Page + size
+		if l.Order > 0 {
+			have.deposits++
+		}
+		if l.Kind == vm.Private {
+			have.copies++
+		}
 	}
 	for key, s := range v.roots {
-		if err := v.checkTable(s, v.top()); err != nil {
+		if err := v.checkTable(s, v.top(), &have); err != nil {
 			errs = append(errs, fmt.Errorf("sim: root %#x: %w", key, err))
 		}
+	}
+	if have != v.alive {
+		errs = append(errs, fmt.Errorf("sim: view at page %d has %+v, counted %+v", v.page, have, v.alive))
 	}
 	return errors.Join(errs...)
 }
 
-// checkTable verifies the structure below a slot that must not be empty.
-func (v *View) checkTable(s *slot, level int) error {
+// checkTable verifies the structure below a slot that must not be empty, and counts the
+// tables.
+func (v *View) checkTable(s *slot, level int, have *alive) error {
 	switch {
 	case s.state == empty:
 		return errors.New("empty root slot")
@@ -87,6 +105,7 @@ func (v *View) checkTable(s *slot, level int) error {
 	case s.state == leaf:
 		return nil
 	}
+	have.tables++
 	used := 0
 	for i := range s.table.slots {
 		below := &s.table.slots[i]
@@ -94,7 +113,7 @@ func (v *View) checkTable(s *slot, level int) error {
 			continue
 		}
 		used++
-		if err := v.checkTable(below, level-1); err != nil {
+		if err := v.checkTable(below, level-1, have); err != nil {
 			return err
 		}
 	}

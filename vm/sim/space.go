@@ -5,7 +5,10 @@
 // on time, on the machine's page sizes or on what the kernel feels like.
 //
 // A [Space] holds views. [View.Load] and [View.Store] access the file's bytes
-// through a view, [View.Translations] and [View.Check] look at its tables.
+// through a view, [Space.Load] and [Space.Store] whatever is at an address;
+// [View.PinFrame] holds a page for a transfer. [View.Split], Cut, Grow, Move and Fork
+// do what mprotect, munmap, mremap and fork do to views. [View.Translations] and
+// [View.Check] look at the tables.
 //
 // # Model
 //
@@ -35,6 +38,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"godax/internal/hook"
 	"godax/pmem"
@@ -68,9 +72,10 @@ type Config struct {
 
 // Errors of accesses, beside [vm.BusError].
 var (
-	// ErrSegv: outside the view, or a store to a view without vm.Write.
-	ErrSegv = errors.New("sim: segmentation violation")
-	// ErrClosed: the view was closed.
+	// ErrSegv: outside the view, or a store to a view without vm.Write. Also EFAULT.
+	ErrSegv = fmt.Errorf("sim: segmentation violation: %w", syscall.EFAULT)
+	// ErrClosed: the view was closed, or others have taken its place ([View.Split] and
+	// the like).
 	ErrClosed = errors.New("sim: view is closed")
 	// ErrNoProgress: the handler asked for a retry again and again, and nothing
 	// happened. Always a bug above.
@@ -163,14 +168,36 @@ func (s *Space) mapLocked(h vm.Handler, page, n uint64, flags vm.Flags, addr uin
 	v.mm.SetRank(hook.Mmap)
 	v.mu.SetRank(hook.PageTable)
 	s.views = slices.Insert(s.views, at, v)
+	s.stats.views.Add(1)
 	return v, nil
+}
+
+// at returns the view at an address, in pages, or nil.
+func (s *Space) at(addr uint64) *View {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(s.views, addr, func(v *View, a uint64) int {
+		if v.addr+v.n <= a {
+			return -1
+		}
+		return 1
+	})
+	if i < len(s.views) && s.views[i].addr <= addr {
+		return s.views[i]
+	}
+	return nil
 }
 
 func (s *Space) remove(v *View) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.removeLocked(v)
+}
+
+func (s *Space) removeLocked(v *View) {
 	if i := slices.Index(s.views, v); i >= 0 {
 		s.views = slices.Delete(s.views, i, i+1)
+		s.stats.views.Add(-1)
 	}
 }
 
@@ -181,11 +208,19 @@ func (s *Space) Views() []*View {
 	return slices.Clone(s.views)
 }
 
-// Check runs [View.Check] on every view.
+// Check runs [View.Check] on every view. If there is none it verifies that nothing of
+// one is left: no table, no deposited table, no private copy.
 func (s *Space) Check() error {
 	var errs []error
 	for _, v := range s.Views() {
 		errs = append(errs, v.Check())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := &s.stats
+	left := [...]int64{c.views.Load(), c.tables.Load(), c.deposits.Load(), c.copies.Load()}
+	if len(s.views) == 0 && left != [...]int64{0, 0, 0, 0} {
+		errs = append(errs, fmt.Errorf("sim: no view, but %d views, %d tables, %d deposits, %d private copies are alive", left[0], left[1], left[2], left[3]))
 	}
 	return errors.Join(errs...)
 }
@@ -197,7 +232,7 @@ func (s *Space) Close() {
 	}
 }
 
-// Stats are counts since New.
+// Stats are counts since New, and of what is alive now.
 type Stats struct {
 	Faults    map[FaultKind]uint64 // handler calls
 	Fallbacks uint64               // vm.ErrFallback answers
@@ -206,7 +241,10 @@ type Stats struct {
 	Splits    uint64               // huge translations taken away for a small fault
 	Major     uint64               // faults that the handler called major
 	Installs  map[uint]uint64      // translations put in place, by order
-	Tables    int64                // page tables alive now; 0 when all views are empty
+	Views     int64                // views alive
+	Tables    int64                // page tables alive; 0 when all views are empty
+	Deposits  int64                // tables laid by, one for each huge translation alive
+	Copies    int64                // private copies alive
 }
 
 // FaultKind is the key of [Stats.Faults].
@@ -219,7 +257,7 @@ type counters struct {
 	faults                                     [3][3]atomic.Uint64 // by access and level
 	installs                                   [3]atomic.Uint64    // by level
 	fallbacks, retries, errors, splits, majors atomic.Uint64
-	tables                                     atomic.Int64
+	views, tables, deposits, copies            atomic.Int64
 }
 
 // Stats returns the counts. Kinds that never happened are absent from the maps.
@@ -228,7 +266,8 @@ func (s *Space) Stats() Stats {
 	st := Stats{
 		Faults: map[FaultKind]uint64{}, Installs: map[uint]uint64{},
 		Fallbacks: c.fallbacks.Load(), Retries: c.retries.Load(), Errors: c.errors.Load(),
-		Splits: c.splits.Load(), Major: c.majors.Load(), Tables: c.tables.Load(),
+		Splits: c.splits.Load(), Major: c.majors.Load(),
+		Views: c.views.Load(), Tables: c.tables.Load(), Deposits: c.deposits.Load(), Copies: c.copies.Load(),
 	}
 	for level, order := range s.levels {
 		for a := range c.faults {

@@ -37,6 +37,27 @@ type table struct {
 // order returns the order of a leaf at a level.
 func (v *View) order(level int) uint { return v.space.levels[level] }
 
+// alive are the parts of page tables that exist.
+type alive struct{ tables, deposits, copies int64 }
+
+// countLocked adds d of a leaf at a level. With every huge one a table is laid by
+// (deposited), so that it can be split when there is no memory.
+func (v *View) countLocked(l *slot, level int, d int64) {
+	if level > 0 {
+		v.alive.deposits += d
+		v.space.stats.deposits.Add(d)
+	}
+	if l.kind == vm.Private {
+		v.alive.copies += d
+		v.space.stats.copies.Add(d)
+	}
+}
+
+func (v *View) countTableLocked(d int64) {
+	v.alive.tables += d
+	v.space.stats.tables.Add(d)
+}
+
 // top is the level of the root slots.
 func (v *View) top() int { return len(v.space.levels) - 1 }
 
@@ -57,8 +78,9 @@ func (v *View) indexLocked(addr uint64, level int) uint64 {
 	return addr >> v.order(level) & (1<<(v.order(level+1)-v.order(level)) - 1)
 }
 
-// putLocked stores a leaf at the level, in a place that walkLocked found empty at
-// that level or above, and makes the tables on the way.
+// putLocked stores a leaf at the level, and makes the tables on the way. walkLocked has
+// found an empty place at that level or above, or a single page that is shared, which
+// counts as nothing.
 func (v *View) putLocked(addr uint64, level int, l slot) {
 	at := v.top()
 	s := v.roots[addr>>v.order(at)]
@@ -71,7 +93,7 @@ func (v *View) putLocked(addr uint64, level int, l slot) {
 		if s.state == empty {
 			s.state = branch
 			s.table = &table{slots: make([]slot, 1<<(v.order(at)-v.order(at-1)))}
-			v.space.stats.tables.Add(1)
+			v.countTableLocked(1)
 			if in != nil {
 				in.used++
 			}
@@ -83,6 +105,7 @@ func (v *View) putLocked(addr uint64, level int, l slot) {
 		in.used++
 	}
 	l.state = leaf
+	v.countLocked(&l, level, 1)
 	*s = l
 }
 
@@ -118,6 +141,7 @@ func (v *View) eachBelowLocked(s *slot, base uint64, level int, addr, n uint64, 
 	switch s.state {
 	case leaf:
 		if f(base, level, s) {
+			v.countLocked(s, level, -1)
 			*s = slot{}
 		}
 	case branch:
@@ -134,7 +158,7 @@ func (v *View) eachBelowLocked(s *slot, base uint64, level int, addr, n uint64, 
 		}
 		if s.table.used == 0 {
 			*s = slot{}
-			v.space.stats.tables.Add(-1)
+			v.countTableLocked(-1)
 		}
 	}
 	return s.state == empty

@@ -30,7 +30,9 @@ type View struct {
 	mu       hook.Mutex
 	roots    map[uint64]*slot // by address >> order of the top level; never empty slots
 	changes  uint64           // counts every change, to tell progress from none
+	alive    alive            // what roots has of it
 	failures []vm.Failure
+	dead     bool // closed, and nothing may be installed any more
 }
 
 var _ vm.View = (*View)(nil)
@@ -87,6 +89,9 @@ func (v *View) Install(t vm.Translation) error {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.dead {
+		return ErrClosed
+	}
 	addr := v.addrOf(t.Page)
 	old, at := v.walkLocked(addr)
 	present := old != nil && old.state == leaf
@@ -236,12 +241,24 @@ func (v *View) Failures() []vm.Failure {
 }
 
 // Close takes the view out of its space, with all translations and private
-// copies, after the accesses under way have ended. The caller takes it off the
-// file's list first (dax.Mapping.Detach). Closing twice does nothing.
+// copies, after the accesses under way have ended (munmap). The caller takes it off
+// the file's list afterwards (dax.Mapping.Detach), or before, if nobody accesses it any
+// more. Closing twice does nothing.
 func (v *View) Close() {
 	_ = v.mm.Lock(nil) // cannot fail without a context
 	defer v.mm.Unlock()
+	if !v.closed {
+		_ = v.killLocked()
+		v.space.remove(v)
+	}
+}
+
+// killLocked ends the view's life, with mm held exclusively, and returns its
+// translations, which are its no more.
+func (v *View) killLocked() []placed {
 	v.closed = true
-	v.Unmap(v.page, v.n, true)
-	v.space.remove(v)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.dead = true
+	return v.takeLocked()
 }

@@ -96,7 +96,7 @@ func TestGate(t *testing.T) {
 		t.Errorf("want z asleep and x held: %v, %v", x, z)
 	}
 	contains(t, x.String(), `"x" is held`, "SlotLocked, page 3", "holds inval lock")
-	contains(t, z.String(), `"z" is asleep`, "FaultChecked, page 5")
+	contains(t, z.String(), `"z" is asleep; last: wants inval lock`)
 	g.Open()
 	g.Open()
 	if err := errors.Join(x.Err(), z.Err()); err != nil || y.n != 2 {
@@ -191,7 +191,7 @@ func TestHopeless(t *testing.T) {
 		x.Err()
 	})
 	contains(t, got, `never be that operation "x" has ended`, `"x" is held; last: HP2 SlotLocked, page 1; holds inval lock`,
-		`"z" is asleep; last: HP1 FaultChecked, page 2`, `gate HP2 SlotLocked: holds "x"`)
+		`"z" is asleep; last: wants inval lock`, `gate HP2 SlotLocked: holds "x"`)
 	got = failing(t, func(t testing.TB) {
 		y := newToy()
 		g := Hold(t, hook.SlotLocked, Page(2))

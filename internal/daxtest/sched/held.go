@@ -10,11 +10,23 @@ import (
 	"godax/internal/hook"
 )
 
+// owner is what a goroutine is for us: a free operation, a task of a controlled run, or
+// the zero value.
+type owner struct {
+	name string
+	op   *Op
+	task *task
+}
+
 // goroutine is what is known of one goroutine: the locks that it has, and the operation
 // that it is. There is one while it has either.
 type goroutine struct {
-	id uintptr
-	op *Op // immutable; nil if it is none of ours
+	owner // immutable
+	id    uintptr
+
+	// wanted is the lock that it is about to take, if that was announced. Only the
+	// goroutine itself uses it.
+	wanted lock
 
 	mu   sync.Mutex // guards held: the goroutine itself changes it, dumps read it
 	held []lock     // in the order in which they were taken
@@ -81,16 +93,16 @@ func (t *table) find() *goroutine {
 	return p.m[id]
 }
 
-// add returns the calling goroutine. op is the operation that it is from now on; for
-// nil it stays what it was.
-func (t *table) add(op *Op) *goroutine {
+// add returns the calling goroutine. who is what it is from now on; for the zero value
+// it stays what it was.
+func (t *table) add(who owner) *goroutine {
 	id := self()
 	p := &t[t.part(id)]
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	g := p.m[id]
-	if g == nil || op != nil {
-		g = &goroutine{id: id, op: op}
+	if g == nil || who != (owner{}) {
+		g = &goroutine{id: id, owner: who}
 		if p.m == nil {
 			p.m = make(map[uintptr]*goroutine)
 		}
@@ -119,14 +131,17 @@ func (t *table) all() (out []*goroutine) {
 		}
 		p.mu.Unlock()
 	}
-	slices.SortFunc(out, func(a, b *goroutine) int { return strings.Compare(a.name(), b.name()) })
+	slices.SortFunc(out, func(a, b *goroutine) int { return strings.Compare(a.text(), b.text()) })
 	return out
 }
 
-// name says who a goroutine is.
-func (g *goroutine) name() string {
-	if g.op != nil {
-		return fmt.Sprintf("operation %q", g.op.name)
+// known reports whether the goroutine is an operation.
+func (g *goroutine) known() bool { return g != nil && g.owner != (owner{}) }
+
+// text says who a goroutine is.
+func (g *goroutine) text() string {
+	if g.known() {
+		return fmt.Sprintf("operation %q", g.name)
 	}
 	return fmt.Sprintf("goroutine %#x", g.id)
 }
@@ -159,4 +174,27 @@ func (g *goroutine) gave(r hook.Rank, obj any, page uint64) (last, ok bool) {
 		}
 	}
 	return false, false
+}
+
+// holdsLeaf reports whether the goroutine has a lock under which nobody sleeps: one for
+// which others do not announce that they wait.
+func (g *goroutine) holdsLeaf() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.ContainsFunc(g.held, func(l lock) bool { return leaf(l.rank) })
+}
+
+// leaf reports whether locks of the rank are plain mutexes.
+func leaf(r hook.Rank) bool { return r >= hook.Extent }
+
+// heldText lists locks.
+func heldText(locks []lock) string {
+	if len(locks) == 0 {
+		return ""
+	}
+	names := make([]string, len(locks))
+	for i, l := range locks {
+		names[i] = l.String()
+	}
+	return "; holds " + strings.Join(names, ", ")
 }

@@ -12,6 +12,7 @@ import (
 // operation. The calls are made in that goroutine and may hold it up.
 type watcher interface {
 	at(g *goroutine, p place)
+	wants(g *goroutine, p place)
 	acquired(g *goroutine, p place)
 	released(g *goroutine, p place)
 	blocks(g *goroutine, ready, done <-chan struct{})
@@ -43,7 +44,7 @@ func use() (end func()) {
 	usersMu.Lock()
 	defer usersMu.Unlock()
 	if users++; users == 1 {
-		previous = hook.Set(&hook.Hooks{At: onAt, Acquire: onAcquire, Release: onRelease, Block: onBlock})
+		previous = hook.Set(&hook.Hooks{At: onAt, Want: onWant, Acquire: onAcquire, Release: onRelease, Block: onBlock})
 	}
 	return func() {
 		usersMu.Lock()
@@ -74,15 +75,32 @@ func onAt(p hook.Point, obj any, page uint64) {
 	}
 }
 
+func onWant(r hook.Rank, obj any, page uint64) {
+	g := goroutines.find()
+	if g != nil {
+		l := lock{rank: r, obj: obj, page: page}
+		g.wanted = l
+		if held := g.locks(); len(held) > 0 {
+			l.stack = callers()
+			checkOrder(g, held, l)
+		}
+	}
+	if w := watching.Load(); w != nil {
+		w.wants(g, place{event: evWant, rank: r, obj: obj, page: page})
+	}
+}
+
 func onAcquire(r hook.Rank, obj any, page uint64, try bool) {
-	g := goroutines.add(nil)
+	g := goroutines.add(owner{})
 	l := lock{rank: r, obj: obj, page: page, stack: callers()}
+	announced := g.wanted.same(r, obj, page)
+	g.wanted = lock{}
 	held := g.took(l)
-	if !try {
+	if !try && !announced {
 		checkOrder(g, held, l)
 	}
 	if w := watching.Load(); w != nil {
-		w.acquired(g, place{event: evAcquire, rank: r, obj: obj, page: page, try: try})
+		w.acquired(g, place{event: evAcquire, rank: r, obj: obj, page: page, try: try || announced})
 	}
 }
 
@@ -98,7 +116,7 @@ func onRelease(r hook.Rank, obj any, page uint64) {
 	if w := watching.Load(); w != nil {
 		w.released(g, place{event: evRelease, rank: r, obj: obj, page: page})
 	}
-	if last && g.op == nil {
+	if last && !g.known() {
 		goroutines.drop(g)
 	}
 }

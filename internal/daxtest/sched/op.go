@@ -58,7 +58,7 @@ func Go(t testing.TB, name string, f func() error) *Op {
 	w.ops = append(w.ops, o)
 	w.mu.Unlock()
 	go func() {
-		g := goroutines.add(o)
+		g := goroutines.add(owner{name: name, op: o})
 		w.mu.Lock()
 		o.g = g
 		w.mu.Unlock()
@@ -133,13 +133,7 @@ func (o *Op) textLocked() string {
 		s = fmt.Sprintf("%q is about to wake; last: %s", o.name, o.where)
 	}
 	if o.g != nil {
-		for i, l := range o.g.locks() {
-			sep := ", "
-			if i == 0 {
-				sep = "; holds "
-			}
-			s += sep + l.String()
-		}
+		s += heldText(o.g.locks())
 	}
 	return s
 }

@@ -50,11 +50,11 @@ func checkOrder(g *goroutine, held []lock, l lock) {
 		if h.rank == hook.NoRank || h.rank < l.rank {
 			continue
 		}
-		if h.rank == hook.Index && l.rank == hook.Entry {
-			continue // the lock bit is set under it, and waited for without it
+		if l.rank == hook.Entry && h.rank == hook.Index {
+			continue // an entry's lock is a bit that is set under it; the wait was without it
 		}
 		r.report(fmt.Sprint(h.rank, l.rank, l.stack), fmt.Sprintf(
-			"lock order: %s waits for %s while it holds %s\n\tnow:\n%s\tbefore:\n%s", g.name(), l, h, l.stack, h.stack))
+			"lock order: %s waits for %s while it holds %s\n\tnow:\n%s\tbefore:\n%s", g.text(), l, h, l.stack, h.stack))
 	}
 }
 
@@ -67,14 +67,14 @@ func reportStranger(g *goroutine, l lock) {
 	}
 	who := "a goroutine that holds none"
 	if g != nil {
-		who = g.name()
+		who = g.text()
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "lock order: %s gives back %s, which it does not hold\n\tnow:\n%s", who, l, l.stack)
 	for _, o := range goroutines.all() {
 		for _, h := range o.locks() {
 			if h.same(l.rank, l.obj, l.page) {
-				fmt.Fprintf(&b, "\t%s does; taken:\n%s", o.name(), h.stack)
+				fmt.Fprintf(&b, "\t%s does; taken:\n%s", o.text(), h.stack)
 			}
 		}
 	}
@@ -86,7 +86,7 @@ func (r *reporter) reportHeld() {
 	for _, g := range goroutines.all() {
 		for _, h := range g.locks() {
 			r.report(fmt.Sprint("held", h.rank, h.stack), fmt.Sprintf(
-				"lock order: at the end %s holds %s\n\ttaken:\n%s", g.name(), h, h.stack))
+				"lock order: at the end %s holds %s\n\ttaken:\n%s", g.text(), h, h.stack))
 		}
 		goroutines.drop(g)
 	}

@@ -100,7 +100,7 @@ func (w *world) awaitLocked(what string, ok, hopeless func() bool) string {
 	for !ok() {
 		switch {
 		case late:
-			return fmt.Sprintf("sched: after %v it is not so that %s\n%s\n%s", Patience, what, w.textLocked(), dump())
+			return fmt.Sprintf("sched: after %v it is not so that %s\n%s\n%s", Patience, what, w.textLocked(), allStacks())
 		case hopeless != nil && hopeless():
 			return fmt.Sprintf("sched: it will never be that %s\n%s", what, w.textLocked())
 		}
@@ -146,8 +146,8 @@ func (w *world) textLocked() string {
 	return b.String()
 }
 
-// dump is the stacks of all goroutines.
-func dump() string {
+// allStacks is the stacks of all goroutines.
+func allStacks() string {
 	b := make([]byte, 1<<20)
 	return string(b[:runtime.Stack(b, true)])
 }
@@ -181,6 +181,12 @@ func (w *world) at(g *goroutine, p place) {
 	if o != nil {
 		o.state = running
 	}
+}
+
+func (w *world) wants(g *goroutine, p place) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reportLocked(g, running, p)
 }
 
 func (w *world) acquired(g *goroutine, p place) {
