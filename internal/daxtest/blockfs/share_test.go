@@ -254,7 +254,7 @@ func TestSB31_PartOfASharedPage(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/view=%t/%d", source, view, at), func(t *testing.T) {
 					eachOrder(t, blockfs.Config{SourceHoles: true}, func(t *testing.T, w *world) {
 						// All blocks hold what must not be seen.
-						junk := w.file(bytes.Repeat([]byte{0x66}, 200*pageSize))
+						junk := w.file(bytes.Repeat([]byte{0x66}, 60*pageSize))
 						w.ok(w.fs.Remove(ctx, junk))
 						w.ok(w.fs.Commit())
 						f, g := w.fs.Create(), w.fs.Create()
