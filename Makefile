@@ -7,9 +7,10 @@ COUNT       ?= 10
 BENCH       ?= .
 DURATION    ?= 10m
 PKGS        ?= ./...
+COREPKGS    ?= ./vm/... ./dax ./block ./vfs ./internal/daxtest/... ./internal/hook ./internal/rwsem
 TESTFLAGS   ?= -timeout 20m
 
-.PHONY: demo test race fuzz bench lint soak check build
+.PHONY: demo test race fuzz bench lint soak check build mutate verify
 
 # demo: the tour, in memory; needs no root.
 demo:
@@ -19,9 +20,11 @@ demo:
 build:
 	$(GO) build -trimpath -o bin/godax ./cmd/godax
 
-# test: everything that must hold before a commit.
+# test: everything that must hold before a commit. The packages around the core once more
+# with the hooks that tests of interleavings need; the race detector's build has them too.
 test: lint
 	$(GO) test $(TESTFLAGS) $(PKGS)
+	$(GO) test $(TESTFLAGS) -tags daxdebug $(COREPKGS)
 
 # race: all tests again, with the race detector.
 race:
@@ -32,6 +35,7 @@ lint:
 	@out=$$(gofmt -l .); \
 	if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
 	$(GO) vet $(PKGS)
+	$(GO) vet -tags daxdebug $(COREPKGS)
 	$(GO) run $(STATICCHECK) $(PKGS)
 
 check: test race
@@ -51,6 +55,15 @@ fuzz:
 # reads.
 bench:
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 0 $(PKGS)
+
+# mutate: faults of the past put back one at a time; each has to be caught by a test.
+# Takes some minutes.
+mutate:
+	$(GO) run ./internal/mutate
+
+# verify: the table of what the tests show, docs/verification.md.
+verify:
+	$(GO) run ./internal/verify -w
 
 # soak: the tests over and over in random order, race detector on, until DURATION is
 # over. GODAX_SOAK, the number of the round, makes random tests long, and their seeds new.

@@ -89,8 +89,8 @@ func insertMapped(r *dax.Request, e Extent, first, end uint64) error {
 			page = r.Page
 			continue
 		}
-		if errors.Is(err, pmem.ErrPoisoned) && end-page > 1 {
-			end = page + 1 // the bad page may be a later one
+		if err != nil && end-page > 1 && !errors.Is(err, pmem.ErrOutOfRange) {
+			end = page + 1 // the page that fails may be a later one; no extent reaches past the device
 			continue
 		}
 		if err != nil {

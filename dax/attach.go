@@ -23,14 +23,17 @@ type attachment struct {
 // that fails the view is not attached. Pages past the end of the file, and bad
 // ones, raise SIGBUS when touched.
 //
-// Errors: EROFS for a shared writable view of a read-only file; what the file
-// system says. ctx may be nil.
+// Errors: EROFS for a shared writable view of a read-only file; EOPNOTSUPP for a sync
+// view of a file with cached pages; what the file system says. ctx may be nil.
 //
 // Locks: the inode lock is not needed. Takes fillMu, the invalidate lock shared,
 // and entry locks.
 func (m *Mapping) Attach(ctx context.Context, v vm.View, p Populator) error {
 	if v.Flags().SharedWrite() && m.cfg.ReadOnly {
 		return syscall.EROFS
+	}
+	if v.Flags()&vm.Sync != 0 && m.cfg.Frames != nil {
+		return syscall.EOPNOTSUPP // the user cannot flush a copy to the medium
 	}
 	m.mu.Lock()
 	dead := m.dead
@@ -119,12 +122,7 @@ func (m *Mapping) fillView(ctx context.Context, a attachment, strict bool) error
 		if !ok {
 			return nil
 		}
-		if err := m.lockShared(ctx); err != nil {
-			return err
-		}
-		err := m.prefault(ctx, a, run{page, n}, strict)
-		err = errors.Join(err, a.view.Complete())
-		m.inval.RUnlock()
+		err := m.fillRun(ctx, a, run{page, n}, strict)
 		if err != nil && strict {
 			return err
 		}
@@ -134,6 +132,16 @@ func (m *Mapping) fillView(ctx context.Context, a attachment, strict bool) error
 		failed = failed || err != nil
 		done = page + n
 	}
+}
+
+// fillRun fills a run of a view, with the invalidate lock.
+func (m *Mapping) fillRun(ctx context.Context, a attachment, r run, strict bool) error {
+	if err := m.lockShared(ctx); err != nil {
+		return err
+	}
+	defer m.inval.RUnlock()
+	err := m.prefault(ctx, a, r, strict)
+	return errors.Join(err, a.view.Complete())
 }
 
 // prefault installs translations for a run of a view, as large as the entries are.

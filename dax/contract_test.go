@@ -27,6 +27,9 @@ func liar(t *testing.T, pages int64, c dax.Config, populate func(r *dax.Request,
 	return f, &p
 }
 
+// Answers that cannot be true are refused, at once.
+//
+// Guards I58, I54, P1, P4, P5, C1.
 func TestSH1_SH2_SH4_SH9_Refused(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -87,6 +90,9 @@ func TestSH1_SH2_SH4_SH9_Refused(t *testing.T) {
 	}
 }
 
+// A huge answer in a small slot makes small entries.
+//
+// Guards I1, P12.
 func TestSH3_SmallSlotStaysSmall(t *testing.T) {
 	f, p := liar(t, 8, dax.Config{}, func(r *dax.Request, pfn func(uint64) pmem.PFN) error {
 		return r.Insert(4, pfn(4), 4, dax.Writable)
@@ -104,6 +110,8 @@ func TestSH3_SmallSlotStaysSmall(t *testing.T) {
 }
 
 // S-H5: what one file system cannot mean: a frame for two pages that is not shared.
+//
+// Guards P14, T80.
 func TestSH5_OneFrameTwoPages(t *testing.T) {
 	f, p := liar(t, 8, dax.Config{}, func(r *dax.Request, pfn func(uint64) pmem.PFN) error {
 		return r.Insert(r.Page, pfn(1), 1, dax.Writable)
@@ -128,6 +136,8 @@ func TestSH5_OneFrameTwoPages(t *testing.T) {
 }
 
 // Answers past the end of the file do not get into the index (I15).
+//
+// Guards I15, Q4.
 func TestAnswersPastTheEnd(t *testing.T) {
 	for _, hole := range []bool{false, true} {
 		f, p := liar(t, 3, dax.Config{}, func(r *dax.Request, pfn func(uint64) pmem.PFN) error {
@@ -146,6 +156,9 @@ func TestAnswersPastTheEnd(t *testing.T) {
 	}
 }
 
+// Holes that are known one page at a time give small zero pages.
+//
+// Guards I18, P6, T15.
 func TestSH7_SH8_OnePageHoles(t *testing.T) {
 	f := newFile(t, 64, dax.Config{})
 	f.onePage = true
@@ -160,6 +173,9 @@ func TestSH7_SH8_OnePageHoles(t *testing.T) {
 	f.check()
 }
 
+// Where nothing may be stored W is not given, and whatever would store is refused.
+//
+// Guards I21, P5, T34.
 func TestSH9_ReadOnlyMount(t *testing.T) {
 	f, p := liar(t, 8, dax.Config{ReadOnly: true}, func(r *dax.Request, pfn func(uint64) pmem.PFN) error {
 		return r.Insert(r.Page, pfn(r.Page), 1, dax.Writable)
@@ -181,6 +197,8 @@ func TestSH9_ReadOnlyMount(t *testing.T) {
 }
 
 // S-H10: loads and reads do not allocate, also when there is no space.
+//
+// Guards P3, I46.
 func TestSH10_ReadsDoNotAllocate(t *testing.T) {
 	eachCarrier(t, func(t *testing.T, f *file) {
 		f.sized(2 * run)
@@ -201,6 +219,9 @@ func TestSH10_ReadsDoNotAllocate(t *testing.T) {
 	})
 }
 
+// A populate that panics leaves nothing locked.
+//
+// Guards I6, L12, Q6.
 func TestSH13_PopulatePanics(t *testing.T) {
 	for _, inserted := range []bool{false, true} {
 		f, p := liar(t, 8, dax.Config{}, func(r *dax.Request, pfn func(uint64) pmem.PFN) error {
@@ -231,6 +252,8 @@ func TestSH13_PopulatePanics(t *testing.T) {
 type methodForm struct{ *file }
 
 // S-H16 and S-H17: the form of the call and the carrier make no difference.
+//
+// Guards I57, C6, T78.
 func TestSH16_SH17_Forms(t *testing.T) {
 	var traces []string
 	for i := range 4 {
@@ -266,6 +289,9 @@ func TestSH16_SH17_Forms(t *testing.T) {
 	}
 }
 
+// The file system is asked once, and again only for a store without W.
+//
+// Guards I57, Q1, Q2, Q3.
 func TestSH19_PopulateCounts(t *testing.T) {
 	for _, onePage := range []bool{false, true} {
 		f := newFile(t, 64, dax.Config{})

@@ -27,6 +27,11 @@ type Source struct {
 // about a page behind it at this moment, and be about to store the answer from before:
 // it would go on leading to the old frames, which are no longer this file's.
 //
+// The old frames may be shown by views of the page until the operation that asked is over,
+// and a read(2) may be copying from them. If nobody else has them, they are to be given
+// out again only after a change of the layout by this mapping (BreakLayout and the like),
+// which waits for both.
+//
 // Errors: as Insert; pmem.ErrPoisoned and others of the devices; EIO for frames that
 // are copied onto themselves.
 func (r *Request) InsertCopy(page uint64, pfn pmem.PFN, n uint64, attr Attr, src Source) error {

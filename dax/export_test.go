@@ -30,3 +30,11 @@ func Dirty(m *Mapping, page uint64) (order uint, ok, dirty bool) {
 	_, order, ok = m.index.Load(page)
 	return order, ok, ok && m.index.Marked(page, markDirty)
 }
+
+// Answered reports whether the entry at page serves the intent with no question asked.
+func Answered(m *Mapping, page uint64, i Intent) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	val, _, ok := m.index.Load(page)
+	return ok && word(val).answers(i)
+}

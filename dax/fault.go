@@ -39,11 +39,7 @@ func (m *Mapping) Fault(f *vm.Fault, p Populator) error {
 			return ErrWouldBlock
 		}
 	}
-	if err := m.lockShared(ctx); err != nil {
-		return err
-	}
-	err := m.fault(ctx, f, p, false)
-	m.inval.RUnlock()
+	err := m.faultShared(ctx, f, p, false)
 	if err == ErrMetadataPending {
 		hook.At(hook.SyncPending, m, f.Page)
 	}
@@ -62,11 +58,17 @@ func (m *Mapping) FinishSync(f *vm.Fault) error {
 	if f.NoWait {
 		ctx = NoWait(ctx)
 	}
+	return m.faultShared(ctx, f, PopulateFunc(func(*Request) error { return vm.ErrRetry }), true)
+}
+
+// faultShared is fault with the invalidate lock taken, and given back also if a
+// PopulatePFNs panics.
+func (m *Mapping) faultShared(ctx context.Context, f *vm.Fault, p Populator, synced bool) error {
 	if err := m.lockShared(ctx); err != nil {
 		return err
 	}
 	defer m.inval.RUnlock()
-	return m.fault(ctx, f, PopulateFunc(func(*Request) error { return vm.ErrRetry }), true)
+	return m.fault(ctx, f, p, synced)
 }
 
 func (m *Mapping) fault(ctx context.Context, f *vm.Fault, p Populator, synced bool) error {
@@ -95,7 +97,7 @@ func (m *Mapping) fault(ctx context.Context, f *vm.Fault, p Populator, synced bo
 		}
 		return err
 	}
-	q := question{page: f.Page, n: min(runHint, end-f.Page), fault: true}
+	q := question{page: f.Page, n: min(runHint, end-f.Page), order: f.Order, fault: true}
 	if store {
 		q.intent = IntentWrite
 		q.off, q.length = m.faultBytes(f.Page, f.Order)
@@ -154,6 +156,11 @@ func hugeReason(err error) int {
 		return 9
 	case errors.Is(err, ErrNotMappable), errors.Is(err, syscall.EIO):
 		return 10
+	}
+	// A device may have words of its own for what it cannot do. Memory is not had by
+	// asking for less: that is reported as it is, and so are waits that ended.
+	if no, ok := errors.AsType[syscall.Errno](err); ok && no != syscall.ENOMEM && no != syscall.EAGAIN && no != syscall.EINTR {
+		return 9
 	}
 	return 0
 }

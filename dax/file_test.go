@@ -45,13 +45,15 @@ type file struct {
 	iomap    bool     // carrier
 	onePage  bool     // answer one page at a time, as ext2's holes
 	noSpace  bool
+	scarce   bool // blocks were taken away that no file has
 	calls    int
-	raw      map[uint64]bool         // pages whose blocks are unwritten
-	shared   map[uint64]bool         // device pages that another file has too
-	onCall   func(r *dax.Request)    // before the extent is looked up (HP2)
-	answered func(r *dax.Request)    // the extent is known, nothing is inserted (HP3)
-	wrap     func(v vm.View) vm.View // the view that faults name
-	change   func()                  // in truncate and punch, before blocks are freed (HP15)
+	raw      map[uint64]bool                             // pages whose blocks are unwritten
+	shared   map[uint64]bool                             // device pages that another file has too
+	populate func(r *dax.Request) (done bool, err error) // asked in the place of all this, if it answers
+	onCall   func(r *dax.Request)                        // before the extent is looked up (HP2)
+	answered func(r *dax.Request)                        // the extent is known, nothing is inserted (HP3)
+	wrap     func(v vm.View) vm.View                     // the view that faults name
+	change   func()                                      // in truncate and punch, before blocks are freed (HP15)
 }
 
 func newFile(t testing.TB, devPages int64, c dax.Config) *file {
@@ -84,10 +86,15 @@ func newFileOn(t testing.TB, dev pmem.Device, c dax.Config) *file {
 func (f *file) PopulatePFNs(r *dax.Request) error {
 	f.mu.Lock()
 	f.calls++
-	onCall := f.onCall
+	onCall, populate := f.onCall, f.populate
 	f.mu.Unlock()
 	if onCall != nil {
 		onCall(r)
+	}
+	if populate != nil {
+		if done, err := populate(r); done {
+			return err
+		}
 	}
 	if f.iomap {
 		im, err := f.describe(r)
@@ -455,7 +462,7 @@ func fill(n int, seed uint64) []byte {
 	return b
 }
 
-func isErr(t *testing.T, err, want error) {
+func isErr(t testing.TB, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
 		t.Fatalf("got error %v, want %v", err, want)

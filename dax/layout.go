@@ -60,9 +60,10 @@ func (m *Mapping) flushRemoved(s slot) error {
 }
 
 // lockIdle takes the invalidate lock exclusive at a moment when the range has no
-// pin. On an error the lock is not held. Translations are left alone: a wait that is
-// given up must have changed nothing, and a view without demand faults would lose
-// the stores made during the wait.
+// pin, and no translation through which one could come (PinFrame). On an error the lock is
+// not held. Translations are left alone while there is a pin: a wait that is given up must
+// have changed nothing, and a view without demand faults would lose the stores made during
+// the wait.
 func (m *Mapping) lockIdle(ctx context.Context, page, n uint64) error {
 	if !mayWait(ctx) && m.fills.Load() > 0 {
 		return ErrWouldBlock
@@ -73,7 +74,12 @@ func (m *Mapping) lockIdle(ctx context.Context, page, n uint64) error {
 		}
 		err := m.waitIdle(ctx, page, n)
 		if err == nil {
-			return nil
+			if m.takeIdle(page, n) {
+				return nil
+			}
+			m.inval.Unlock()
+			m.settle() // a view without demand faults has its translations back for the wait
+			continue
 		}
 		if err != errPinned {
 			return err
@@ -106,6 +112,30 @@ func (m *Mapping) lockRemovable(ctx context.Context, page, n uint64) error {
 	}
 }
 
+// takeIdle takes the translations of a range away that has no pin, and reports whether
+// it has none even now: one that came through a translation meanwhile was there before that
+// was gone, or finds that it is and gives up. inval is held exclusively, so that there
+// will be no new translations.
+func (m *Mapping) takeIdle(page, n uint64) bool {
+	if n == 0 {
+		return true
+	}
+	m.unmap(page, n, false)
+	m.dirtyUnseen(page, n) // whoever called may still fail, or wait
+	hook.At(hook.LayoutUnmapped, m, page)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.pins.overlaps(page, n)
+}
+
+// dirtyUnseen marks what views that know themselves what was stored to may have stored to
+// in a range, after their translations were taken away, and with them that knowledge.
+func (m *Mapping) dirtyUnseen(page, n uint64) {
+	if m.storesUnseen(page, n) {
+		m.dirtyAll(page, lastPage(page, n))
+	}
+}
+
 // tryLockIdle is lockIdle without any wait. It reports whether the lock is held.
 func (m *Mapping) tryLockIdle(page, n uint64) bool {
 	if !m.inval.TryLock() {
@@ -114,10 +144,11 @@ func (m *Mapping) tryLockIdle(page, n uint64) bool {
 	m.mu.Lock()
 	pinned := m.pins.overlaps(page, n)
 	m.mu.Unlock()
-	if pinned {
-		m.inval.Unlock()
+	if !pinned && m.takeIdle(page, n) {
+		return true
 	}
-	return !pinned
+	m.inval.Unlock()
+	return false
 }
 
 // waitIdle returns nil with inval still held if no pin is in the range; otherwise
@@ -130,8 +161,7 @@ func (m *Mapping) waitIdle(ctx context.Context, page, n uint64) error {
 		return nil
 	}
 	m.inval.Unlock()
-	hook.At(hook.LayoutWaits, m, page)
-	if err := m.waitUnpinnedLocked(ctx); err != nil {
+	if err := m.waitUnpinnedLocked(ctx, page); err != nil {
 		return err
 	}
 	return errPinned

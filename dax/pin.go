@@ -19,6 +19,7 @@ type Pin struct {
 	page   uint64
 	n      uint64
 	write  bool
+	frame  bool // taken through a translation: by PinFrame
 	slices [][]byte
 }
 
@@ -102,15 +103,21 @@ func (m *Mapping) Pin(ctx context.Context, off, n int64, flags PinFlags, p Popul
 	m.mu.Lock()
 	m.pins.list = append(m.pins.list, pin)
 	m.mu.Unlock()
+	pinned := false
+	defer func() {
+		if !pinned { // an error, or a PopulatePFNs that panicked
+			pin.Release()
+		}
+	}()
 	for end := off + n; off < end; {
 		b, err := m.pinPiece(ctx, off, end-off, write, p)
 		if err != nil {
-			pin.Release()
 			return nil, err
 		}
 		pin.slices = append(pin.slices, b)
 		off += int64(len(b))
 	}
+	pinned = true
 	return pin, nil
 }
 
@@ -149,9 +156,13 @@ func (m *Mapping) pinPiece(ctx context.Context, off, n int64, write bool, p Popu
 
 // Release ends the pin. Further calls do nothing.
 func (p *Pin) Release() {
-	m := p.m
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	p.m.dropPinLocked(p)
+}
+
+// dropPinLocked takes a pin off the list, if it is on it, and wakes who waits for that.
+func (m *Mapping) dropPinLocked(p *Pin) {
 	for i, have := range m.pins.list {
 		if have != p {
 			continue
@@ -166,14 +177,47 @@ func (p *Pin) Release() {
 	}
 }
 
-// waitUnpinnedLocked sleeps until a pin is released; called and returning with mu held.
-func (m *Mapping) waitUnpinnedLocked(ctx context.Context) error {
+var _ vm.Pinner = (*Mapping)(nil)
+
+// PinFrame implements [vm.Pinner]: it registers a pin that a view takes through one of
+// its translations, without the invalidate lock. Layout changes take translations away
+// first and look for pins then; the view registers first and looks at its translation
+// then: one of them sees the other.
+//
+// Errors: ErrGone.
+func (m *Mapping) PinFrame(page uint64, _ pmem.PFN, write bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.dead {
+		return ErrGone
+	}
+	m.pins.list = append(m.pins.list, &Pin{m: m, page: page, n: 1, write: write, frame: true})
+	return nil
+}
+
+// UnpinFrame implements [vm.Pinner].
+func (m *Mapping) UnpinFrame(page uint64, _ pmem.PFN, write bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.pins.list {
+		if p.n == 1 && p.page == page && p.write == write && p.frame {
+			m.dropPinLocked(p)
+			return
+		}
+	}
+	panic(fmt.Sprintf("dax: unpin of page %d, which no view has pinned", page))
+}
+
+// waitUnpinnedLocked sleeps until a pin is released, on behalf of a layout change from
+// page on; called and returning with mu held.
+func (m *Mapping) waitUnpinnedLocked(ctx context.Context, page uint64) error {
 	if m.pins.changed == nil {
 		m.pins.changed = make(chan struct{})
 	}
 	changed := m.pins.changed
 	m.mu.Unlock()
 	defer m.mu.Lock()
+	hook.At(hook.LayoutWaits, m, page)
 	if !mayWait(ctx) {
 		return ErrWouldBlock
 	}

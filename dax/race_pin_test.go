@@ -20,7 +20,10 @@ var layoutOps = map[string]func(s *stage, ctx context.Context) error{
 	"layout": func(s *stage, ctx context.Context) error {
 		s.inode.Lock()
 		defer s.inode.Unlock()
-		return s.m.BreakLayout(ctx, 0, dax.ToEnd, func() error { return nil })
+		return s.m.BreakLayout(ctx, 0, dax.ToEnd, func() error {
+			s.set(func(f *file) { f.dropLocked(0, dax.ToEnd) })
+			return nil
+		})
 	},
 	"collapse": func(s *stage, ctx context.Context) error {
 		s.inode.Lock()

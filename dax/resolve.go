@@ -19,6 +19,7 @@ type question struct {
 	off    int64 // bytes to be written, for IntentWrite
 	length int64
 	sync   bool
+	order  uint // of a fault, at most the slot's
 	whole  bool // whole pages are overwritten
 	fault  bool // asked by a fault, not by a read or write
 }
@@ -73,7 +74,7 @@ func (m *Mapping) resolve(ctx context.Context, s slot, q question, p Populator) 
 		if hit {
 			m.stats.Stale.Add(1)
 		}
-		found.why = r.shortBy(s)
+		found.why = r.shortBy(slot{page: base(q.page, q.order), order: q.order})
 		out = m.apply(s, r)
 	default:
 		m.freeAnswers(r.answers)
@@ -121,11 +122,11 @@ func (r *Request) confirms(s slot) bool {
 	return false
 }
 
-// shortBy is the reason why the answers do not fill the slot with one entry: F6 the
+// shortBy is the reason why the answers do not fill the run s with one entry: F6 the
 // extent is too short, F7 the device answers in pieces, F8 the frames are not aligned;
 // 0 if they do.
 func (r *Request) shortBy(s slot) int {
-	covered := uint64(0) // pages of the slot that have frames, in pieces
+	covered := uint64(0) // pages of the run that have frames, in pieces
 	for _, a := range r.answers {
 		if a.page <= s.page && a.page+a.n >= s.end() {
 			if !a.fills(s, a.word.at(s.page-a.page)) {
@@ -228,7 +229,8 @@ func (w word) sameFrames(page uint64, a answer) bool {
 // replaceLocked puts the parts of the answers that lie in the locked slot there, and
 // returns the slot that r.Page is in now. If one answer fills the slot, and its frames
 // are aligned to it, that is the same slot; otherwise a smaller one, and what the old
-// entry said about pages that have no answer is kept, since it is still true.
+// entry said about pages that have no answer is kept, since it is still true; but not
+// that they are holes, if they may have been allocated with the page that was asked for.
 func (m *Mapping) replaceLocked(s slot, r *Request) slot {
 	for _, a := range r.answers {
 		if w := a.word.at(s.page - a.page); a.covers(r.Page) && a.fills(s, w) {
@@ -258,7 +260,8 @@ func (m *Mapping) replaceLocked(s slot, r *Request) slot {
 			m.storeLocked(at, order, w, have)
 		})
 	}
-	for at := s.page; s.word.is(wMapped|wZero) && at < s.end(); {
+	kept := s.word.is(wMapped) || s.word.is(wZero) && !r.Intent.allocates()
+	for at := s.page; kept && at < s.end(); {
 		first, order, _, ok := m.index.Next(at, s.end()-1)
 		if !ok {
 			m.restoreLocked(s, at, s.end(), keep)

@@ -19,17 +19,10 @@ import (
 // Locks: the caller holds the inode lock exclusive. Takes the invalidate lock shared and
 // entry locks.
 func (m *Mapping) Unshare(ctx context.Context, off, n int64, p Populator) error {
-	if off < 0 || n < 0 {
-		return fmt.Errorf("dax: unshare of %d bytes at %d: %w", n, off, syscall.EINVAL)
+	n, err := m.clip("unshare", off, n)
+	if err != nil || n == 0 {
+		return err
 	}
-	if m.cfg.ReadOnly {
-		return syscall.EROFS
-	}
-	size := m.size.Load()
-	if off >= size || n == 0 {
-		return nil
-	}
-	n = min(n, size-off)
 	if !mayWait(ctx) && m.fills.Load() > 0 {
 		return ErrWouldBlock
 	}
@@ -123,12 +116,8 @@ func withBoth(ctx context.Context, a, b Range, f func() error) error {
 	defer a.Mapping.settle()
 	if a.Mapping == b.Mapping {
 		// One lock, two ranges: nothing may be pinned between the first and the last page.
-		first, last := min(a.Page, b.Page), max(lastPage(a.Page, a.N), lastPage(b.Page, b.N))
-		n := last - first
-		if n < ToEnd {
-			n++
-		}
-		if err := a.Mapping.lockIdle(ctx, first, n); err != nil {
+		page, n := cover(a, b)
+		if err := a.Mapping.lockIdle(ctx, page, n); err != nil {
 			return err
 		}
 		defer a.Mapping.inval.Unlock()
@@ -145,10 +134,26 @@ func withBoth(ctx context.Context, a, b Range, f func() error) error {
 			return f()
 		}
 		x.Mapping.inval.Unlock() // wait for y next, without it
+		x.Mapping.settle()
 		if !mayWait(ctx) {
 			return ErrWouldBlock
 		}
 	}
+}
+
+// cover is the smallest run that both ranges lie in.
+func cover(a, b Range) (page, n uint64) {
+	switch {
+	case a.N == 0:
+		return b.Page, b.N
+	case b.N == 0:
+		return a.Page, a.N
+	}
+	first, last := min(a.Page, b.Page), max(lastPage(a.Page, a.N), lastPage(b.Page, b.N))
+	if first == 0 && last == ToEnd {
+		return 0, ToEnd // one more does not fit
+	}
+	return first, last - first + 1
 }
 
 // equalRanges compares the bytes of two ranges, with their invalidate locks held.

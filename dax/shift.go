@@ -77,13 +77,11 @@ func (m *Mapping) shift(ctx context.Context, off, size int64, change func() erro
 // exclusively, so that nothing can be stored there afterwards but by write(2), which the
 // inode lock excludes.
 func (m *Mapping) cleanOut(ctx context.Context, page, n uint64) error {
-	unseen := m.storesUnseen(page, n)
-	m.unmap(page, n, false)
-	if unseen {
-		// What such views have written since they were last asked went with their
-		// translations.
-		m.dirtyAll(page, lastPage(page, n))
+	if n == 0 || page > math.MaxInt64/pmem.PageSize {
+		return nil // no file has bytes there
 	}
+	m.unmap(page, n, false)
+	m.dirtyUnseen(page, n)
 	off := int64(page) * pmem.PageSize
 	length := int64(math.MaxInt64)
 	if n < uint64(math.MaxInt64-off)/pmem.PageSize {

@@ -59,125 +59,10 @@ func quiet(t *testing.T, m *Mapping) {
 
 const frame4 = word(1<<36|4) | wMapped | wWrite // a frame aligned to order 2
 
-func TestSA4_HugeMeetsSmall(t *testing.T) {
-	for pos := range uint64(4) {
-		for _, locked := range []word{0, wLocked} {
-			m := newSlots()
-			m.put(8+pos, 0, wZero|locked)
-			if _, err := m.grab(nil, 10, smallPMD); !errors.Is(err, vm.ErrFallback) {
-				t.Errorf("small entry at %d, locked %t: %v, want a fallback at once", pos, locked != 0, err)
-			}
-			if order, w, ok := m.has(8 + pos); !ok || order != 0 || w != wZero|locked {
-				t.Errorf("small entry at %d is order %d %#x now", pos, order, w)
-			}
-		}
-	}
-}
-
-func TestSA5_HugeMeetsNothing(t *testing.T) {
-	m := newSlots()
-	m.put(7, 0, wZero)
-	m.put(12, 0, wZero)
-	if s := mustGrab(t, m, 11, smallPMD); s.page != 8 || s.order != smallPMD {
-		t.Errorf("got %+v, want a placeholder of order 2 at 8", s)
-	}
-}
-
-func TestSA6_SmallInsideHuge(t *testing.T) {
-	for _, tt := range []struct {
-		name  string
-		w     word
-		order uint
-	}{{"placeholder", 0, 0}, {"zero", wZero, 0}, {"mapped", frame4, smallPMD}} {
-		m := newSlots()
-		m.put(8, smallPMD, tt.w)
-		s := mustGrab(t, m, 9, 0)
-		if s.order != tt.order || s.page != base(9, tt.order) {
-			t.Errorf("%s: got %+v, want order %d", tt.name, s, tt.order)
-		}
-		if _, _, ok := m.has(10); ok != (tt.order > 0) {
-			t.Errorf("%s: neighbour present %t", tt.name, ok)
-		}
-		m.ungrab(s)
-		quiet(t, m)
-	}
-}
-
-func TestSA7_OneQueueForHuge(t *testing.T) {
-	m := newSlots()
-	m.put(8, smallPMD, frame4)
-	s := mustGrab(t, m, 8, smallPMD)
-	got := make(chan slot)
-	for i := range uint64(4) {
-		go func() {
-			s, err := m.grab(nil, 8+i, 0)
-			if err != nil {
-				t.Error(err)
-			}
-			got <- s
-		}()
-	}
-	for n := 4; n > 0; n-- {
-		m.asleep(t, n)
-		m.ungrab(s)
-		s = <-got
-		if n > 1 {
-			m.asleep(t, n-1) // exactly one was woken
-		}
-	}
-	m.ungrab(s)
-	quiet(t, m)
-}
-
-// Waiters of an entry that goes, or becomes another one.
-func TestSA8_SA9_WakeAll(t *testing.T) {
-	for _, rekey := range []bool{false, true} {
-		t.Run(fmt.Sprintf("rekey %t", rekey), func(t *testing.T) {
-			m := newSlots()
-			s := mustGrab(t, m, 8, smallPMD)
-			const n = 8
-			got := make(chan uint64, n)
-			for i := range uint64(n) {
-				go func() {
-					s, err := m.grab(nil, 8+i%4, 0)
-					if err != nil {
-						t.Error(err)
-						got <- 0
-						return
-					}
-					runtime.Gosched()
-					m.ungrab(s)
-					got <- s.page
-				}()
-			}
-			m.asleep(t, n)
-			if rekey {
-				// The huge placeholder becomes small zero entries, one of them locked.
-				r := &Request{Mapping: m, Page: 9, N: 3, Order: smallPMD, answers: []answer{{page: 9, n: 1, word: wZero}}}
-				m.ungrab(m.apply(s, r))
-			} else {
-				m.giveUp(s)
-			}
-			seen := map[uint64]int{}
-			for range n {
-				select {
-				case p := <-got:
-					seen[p]++
-				case <-time.After(20 * time.Second):
-					t.Fatalf("woken: %v of %d; %d asleep", seen, n, Sleepers(m))
-				}
-			}
-			for p := uint64(8); p < 12; p++ {
-				if seen[p] != 2 {
-					t.Errorf("page %d was locked %d times, want 2", p, seen[p])
-				}
-			}
-			quiet(t, m)
-		})
-	}
-}
-
-// The woken waiter leaves without locking: the next one must run.
+// TestSA10_WakeHandedOn: the woken waiter leaves without locking, because of a conflict, a
+// signal, or another entry that it has to sleep on: the next one must run.
+//
+// Guards I7, T45, T83.
 func TestSA10_WakeHandedOn(t *testing.T) {
 	t.Run("conflict", func(t *testing.T) {
 		m := newSlots()
@@ -282,76 +167,10 @@ func TestSA10_WakeHandedOn(t *testing.T) {
 	})
 }
 
-func TestSA11_NonExclusiveWaiter(t *testing.T) {
-	m := newSlots()
-	s := mustGrab(t, m, 5, 0)
-	woken := make(chan error, 3)
-	look := func() {
-		m.mu.Lock()
-		woken <- m.waitLocked(nil, 5, false)
-		m.mu.Unlock() // and does not lock
-	}
-	go look()
-	m.asleep(t, 1)
-	got := make(chan slot, 1)
-	go func() {
-		s, err := m.grab(nil, 5, 0)
-		if err != nil {
-			t.Error(err)
-		}
-		got <- s
-	}()
-	m.asleep(t, 2)
-	go look()
-	m.asleep(t, 3)
-	m.ungrab(s)
-	select {
-	case s = <-got:
-	case <-time.After(20 * time.Second):
-		t.Fatal("the wake was lost to one that does not lock")
-	}
-	m.ungrab(s)
-	<-woken
-	<-woken
-	quiet(t, m)
-}
-
-// A removal that waits for a page acts on what is there when it wakes.
-func TestSA13_WalkComesBack(t *testing.T) {
-	run := func(name string, change func(m *Mapping, s slot)) *Mapping {
-		m := newSlots()
-		m.put(8, 0, wZero)
-		m.put(10, 0, wZero)
-		s := mustGrab(t, m, 8, 0)
-		done := make(chan struct{})
-		go func() {
-			m.remove(8, 4)
-			close(done)
-		}()
-		m.asleep(t, 1)
-		change(m, s)
-		select {
-		case <-done:
-		case <-time.After(20 * time.Second):
-			t.Fatalf("%s: the walk hangs", name)
-		}
-		if pages, _ := m.Pages(); pages != 0 {
-			t.Errorf("%s: %d pages left", name, pages)
-		}
-		quiet(t, m)
-		return m
-	}
-	run("unlocked", func(m *Mapping, s slot) { m.ungrab(s) })
-	run("removed", func(m *Mapping, s slot) { m.giveUp(slot{s.page, 0, wLocked}) })
-	run("replaced by huge", func(m *Mapping, s slot) {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.eraseLocked(10)
-		m.eraseLocked(8)
-		m.index.Store(8, smallPMD, uint64(wZero))
-	})
-}
-
+// TestSA14_BadUnlock: an unlock of what is not locked, or is not what was locked, is fatal.
+// (That it is another goroutine's is found by the recorder of the lock order.)
+//
+// Guards I6, T46.
 func TestSA14_BadUnlock(t *testing.T) {
 	for name, break1 := range map[string]func(m *Mapping, s *slot){
 		"unlocked value": func(m *Mapping, s *slot) { s.word &^= wLocked },
@@ -381,6 +200,10 @@ func (m *Mapping) remove0(page uint64) {
 	m.eraseLocked(page)
 }
 
+// TestSA16_MarksSurvive: marks outlive lock, unlock and another word; and a cut, in both
+// parts that stay.
+//
+// Guards I33, T14.
 func TestSA16_MarksSurvive(t *testing.T) {
 	m := newSlots()
 	m.put(8, smallPMD, frame4)

@@ -80,20 +80,13 @@ func (m *Mapping) extend(ctx context.Context, old, size int64, p Populator, chan
 //
 // Locks, waiting: as BreakLayout.
 func (m *Mapping) PunchHole(ctx context.Context, off, n int64, p Populator, change func() error) error {
-	if off < 0 || n < 0 {
-		return fmt.Errorf("dax: punch of %d bytes at %d: %w", n, off, syscall.EINVAL)
+	n, err := m.clip("punch", off, n)
+	if err != nil || n == 0 {
+		return err
 	}
-	if m.cfg.ReadOnly {
-		return syscall.EROFS
-	}
-	size := m.size.Load()
-	if off >= size || n == 0 {
-		return nil
-	}
-	n = min(n, size-off)
 	first, end := pagesUp(off), pageOf(off+n)
-	if off+n == size {
-		end = pagesUp(size)
+	if off+n == m.size.Load() {
+		end = pagesUp(off + n)
 	}
 	if end <= first {
 		first, end = pageOf(off), pageOf(off) // within one page, or two edges

@@ -84,6 +84,9 @@ func (m *Mapping) WriteFrom(ctx context.Context, off, n int64, p Populator, f fu
 	if m.cfg.ReadOnly {
 		return 0, syscall.EROFS
 	}
+	if n == 0 {
+		return 0, nil
+	}
 	if !mayWait(ctx) && (m.fills.Load() > 0 || n > m.size.Load()-off) {
 		return 0, ErrWouldBlock // as WriteAt
 	}
@@ -328,31 +331,39 @@ func (m *Mapping) zeroTail(ctx context.Context, p Populator) error {
 	return m.zeroBytes(ctx, size, pmem.PageSize-size%pmem.PageSize, p)
 }
 
+// clip returns how many of the n bytes at off, which an operation is about to change, lie
+// before the end of the file. Errors: EINVAL for what is negative, EROFS.
+func (m *Mapping) clip(what string, off, n int64) (int64, error) {
+	switch size := m.size.Load(); {
+	case off < 0 || n < 0:
+		return 0, fmt.Errorf("dax: %s of %d bytes at %d: %w", what, n, off, syscall.EINVAL)
+	case m.cfg.ReadOnly:
+		return 0, syscall.EROFS
+	case off >= size:
+		return 0, nil
+	default:
+		return min(n, size-off), nil
+	}
+}
+
 // ZeroRange makes exactly the n bytes at off read as zero, up to the end of the
 // file at most, without changing which storage they have (5.10). n may be 0.
 //
 // Locks: the caller holds the inode lock exclusive.
 func (m *Mapping) ZeroRange(ctx context.Context, off, n int64, p Populator) error {
-	if off < 0 || n < 0 {
-		return fmt.Errorf("dax: zero %d bytes at %d: %w", n, off, syscall.EINVAL)
-	}
-	if m.cfg.ReadOnly {
-		return syscall.EROFS
-	}
-	size := m.size.Load()
-	if off >= size {
-		return nil
+	n, err := m.clip("zero", off, n)
+	if err != nil || n == 0 {
+		return err
 	}
 	if !mayWait(ctx) && m.fills.Load() > 0 {
 		return ErrWouldBlock
 	}
+	defer m.settle()
 	if err := m.lockShared(ctx); err != nil {
 		return err
 	}
-	err := m.zeroBytes(ctx, off, min(n, size-off), p)
-	m.inval.RUnlock()
-	m.settle()
-	return err
+	defer m.inval.RUnlock()
+	return m.zeroBytes(ctx, off, n, p)
 }
 
 // zeroBytes zeroes in place; what reads as zero already is left alone. The last

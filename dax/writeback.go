@@ -181,7 +181,8 @@ func (m *Mapping) clean(s slot, pinned bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err == nil {
-		if _, stored := m.stored[s.page]; !pinned && !stored {
+		// A pin through a translation that could be stored to came before Protect.
+		if _, stored := m.stored[s.page]; !pinned && !stored && !m.pins.written(s.page, pages(s.order)) {
 			m.index.ClearMark(s.page, markDirty)
 		}
 		if !s.word.is(wCached) {

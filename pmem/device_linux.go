@@ -38,6 +38,8 @@ type mapped struct {
 
 	gone atomic.Bool // closed
 
+	room room // what stores have room for
+
 	// barrier makes one Barrier wait for another, which may have taken the range
 	// that both are responsible for. It guards failed, and is outside of mu.
 	barrier sync.Mutex
@@ -53,6 +55,7 @@ type mapped struct {
 var (
 	_ Device   = (*mapped)(nil)
 	_ Mappable = (*mapped)(nil)
+	_ Reserver = (*mapped)(nil)
 )
 
 // ID implements [Device].
@@ -225,7 +228,7 @@ func newMapped(fd int, size int64, how durability, info Info) (*mapped, error) {
 		}
 	}
 	d, err := Register(func(id DeviceID) (*mapped, error) {
-		return &mapped{
+		d := &mapped{
 			id:         id,
 			size:       size,
 			pages:      uint64(size) / PageSize,
@@ -234,7 +237,14 @@ func newMapped(fd int, size int64, how durability, info Info) (*mapped, error) {
 			fd:         fd,
 			durability: how,
 			info:       info,
-		}, nil
+		}
+		switch info.Kind {
+		case KindTmpfs, KindFile, KindDAXFile:
+			if !info.ReadOnly {
+				d.room.init(size)
+			}
+		}
+		return d, nil
 	})
 	if err != nil {
 		m.unmap()

@@ -20,7 +20,8 @@ import (
 // A writer locks the file against all others, a reader against writers
 // (flock(2), which binds those who also ask for it); see [Options]. A file keeps
 // its size. A program that cuts it all the same makes loads and stores beyond the
-// new end raise SIGBUS; so does a store to a hole of an image on a full disk.
+// new end raise SIGBUS; so does a store to a hole of an image on a full disk, unless
+// [Reserver] was asked for room first.
 //
 // Errors are *fs.PathError with: [ErrInUse]; those of open(2) and mmap(2); EINVAL
 // for an empty file or options that exclude each other; EISDIR; EFBIG for more

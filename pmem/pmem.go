@@ -142,6 +142,27 @@ type Poisoner interface {
 	ClearPoison(page, n uint64) error
 }
 
+// Reserver is what a [Device] implements whose stores may need room that is not taken
+// yet: an image file with holes gets blocks when they are first stored to, and a store
+// that finds the disk full raises SIGBUS. A device without it needs no room.
+type Reserver interface {
+	// Reserve makes sure that no store to the n bytes at off fails for lack of room, be
+	// it through Bytes, DirectAccess or another mapping of the file, as long as nobody
+	// punches a hole into the file. The contents stay as they are. The ahead bytes behind
+	// them get room as well if there is plenty: this is to save system calls, of which it makes none
+	// for the n bytes if it knows that they have room. (On tmpfs loads from holes take
+	// room as stores do; so this is for loads too.)
+	//
+	// Errors: [ErrOutOfRange] for the n bytes, [ErrRemoved]; ENOSPC, EDQUOT and others of
+	// fallocate(2) as syscall.Errno. After an error some of the n bytes may have room.
+	Reserve(off, n, ahead int64) error
+
+	// Room returns the first run of bytes among the n at off that has room already, as far
+	// as is known without asking for any: size is 0 if there is none. For a full disk: what was
+	// freed in the image can be used again. Errors are as no room.
+	Room(off, n int64) (start, size int64)
+}
+
 // Kind is the kind of memory that a device is made of.
 type Kind string
 

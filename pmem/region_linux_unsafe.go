@@ -89,6 +89,12 @@ func (r region) advise(advice int) error {
 	return unix.Madvise(unsafe.Slice((*byte)(r.base), r.length), advice)
 }
 
+// populate is madvise(MADV_POPULATE_WRITE) of the bytes [from, to), whole pages: it
+// takes the page faults of stores to them, without the stores.
+func (r region) populate(from, to int64) error {
+	return unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(r.base, from)), to-from), unix.MADV_POPULATE_WRITE)
+}
+
 // retire gives the region's memory back but keeps its addresses readable, as zeroes, as
 // long as owner is referred to: a reader that takes no lock may have found its bytes just
 // before, and finds out afterwards that it must not use what it got.

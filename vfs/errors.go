@@ -3,6 +3,7 @@ package vfs
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Sentinels that every driver shares. Drivers return the typed errors below,
@@ -50,13 +51,16 @@ func (e *CorruptError) Unwrap() error { return ErrCorrupt }
 // UnsupportedError names what the driver lacks. It unwraps to [ErrUnsupported].
 type UnsupportedError struct {
 	Format  string // "ext"
-	Feature string // as the format's own tools name it
+	Feature string // as the format's own tools name it; several with ", " between them
 	Reason  string // further explanation; may be empty
 }
 
 // Error is the one-line message.
 func (e *UnsupportedError) Error() string {
 	s := e.Format + ": feature " + e.Feature + " is not supported"
+	if strings.Contains(e.Feature, ", ") {
+		s = e.Format + ": features " + e.Feature + " are not supported"
+	}
 	if e.Reason != "" {
 		s += ": " + e.Reason
 	}

@@ -116,6 +116,8 @@ func shapes() []shape {
 
 // TestSA1_AllSequences: sequences of insert small, insert huge, remove, mark and clear over three huge runs leave the
 // contents, marks, counts and iteration of a naive model.
+//
+// Guards I1, I2, I5, T71.
 func TestSA1_AllSequences(t *testing.T) {
 	for _, s := range shapes() {
 		t.Run(s.String(), func(t *testing.T) {
@@ -129,6 +131,8 @@ func TestSA1_AllSequences(t *testing.T) {
 }
 
 // TestSA2_IterationFromEveryStart: iteration from any page, one in the middle of a huge entry included, meets that entry once.
+//
+// Guards I10, T49, T71.
 func TestSA2_IterationFromEveryStart(t *testing.T) {
 	for _, s := range shapes() {
 		t.Run(s.String(), func(t *testing.T) {
@@ -162,6 +166,8 @@ func TestSA2_IterationFromEveryStart(t *testing.T) {
 }
 
 // TestSA3_TagPass: what a pass tags is the dirty set of its moment, whatever is made dirty or inserted while it is worked through.
+//
+// Guards I34.
 func TestSA3_TagPass(t *testing.T) {
 	const dirty, towrite = Mark0, Mark1
 	tests := []struct {
@@ -232,6 +238,8 @@ func TestSA3_TagPass(t *testing.T) {
 }
 
 // TestSA16_MarksAcrossStore: a store over an entry keeps its marks; a new entry has none, the same pages or not.
+//
+// Guards I33.
 func TestSA16_MarksAcrossStore(t *testing.T) {
 	for order := range uint(MaxOrder + 1) {
 		for marks := range 1 << nmarks {

@@ -29,12 +29,19 @@ const smallWindow = 16
 // allocData finds and marks up to want contiguous blocks for the file's blocks
 // from lblk on, zeroes and flushes them. They are not linked to anything yet. ahead, at
 // least want, is how many blocks the file is about to need there.
-// Errors: ENOSPC if there is no block at all.
+// Errors: ENOSPC if there is no block at all, or no room underneath for one.
 //
 // Locks: in.mu exclusive.
 func (in *inode) allocData(lblk, want, ahead uint64) (pblk, n uint64, err error) {
 	f := in.fs
 	if pblk, n, err = in.place(lblk, want, ahead); err != nil {
+		return 0, 0, err
+	}
+	if n, err = in.makeRoom(pblk, n, in.pieceFor(lblk, ahead)); isFull(err) {
+		in.dropWindow()
+		pblk, n, err = f.placeInRoom(in.homeGroup(), want, err)
+	}
+	if err != nil {
 		return 0, 0, err
 	}
 	if err = f.zeroData(pblk, n); err != nil {
@@ -49,6 +56,12 @@ func (in *inode) allocData(lblk, want, ahead uint64) (pblk, n uint64, err error)
 func (in *inode) allocMeta() (pblk uint64, err error) {
 	f := in.fs
 	pblk, _, err = f.findSmall(in.homeGroup(), 1, nil)
+	if err != nil {
+		return 0, err
+	}
+	if _, err = in.makeRoom(pblk, 1, noPiece); isFull(err) {
+		pblk, _, err = f.placeInRoom(in.homeGroup(), 1, err)
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -8,19 +8,26 @@ import (
 )
 
 // blocks returns the run of blocks that starts at lblk, at most n long. With create
-// a hole there is filled.
+// a hole there is filled, and stores to the run have room.
 //
 // Locks: takes mu.
 func (in *inode) blocks(lblk, n uint64, create bool) (run, error) {
 	in.mu.RLock()
 	x, err := in.bmap.lookup(lblk, n)
 	in.mu.RUnlock()
-	if err != nil || x.pblk != 0 || !create {
+	if err != nil || !create {
 		return x, err
 	}
+	if x.pblk != 0 {
+		return in.fs.roomFor(x)
+	}
 	in.mu.Lock()
-	defer in.mu.Unlock()
-	return in.bmap.allocate(lblk, x.n)
+	x, err = in.bmap.allocate(lblk, x.n)
+	in.mu.Unlock()
+	if err != nil || x.new {
+		return x, err
+	}
+	return in.fs.roomFor(x) // somebody else was first
 }
 
 // blocksFor is the number of blocks that a file of the given size spans.
@@ -85,7 +92,7 @@ func (fl *file) writeBlock(lblk uint64, b []byte) error {
 		return err
 	}
 	off := fl.fs.blockOff(x.pblk)
-	dst, err := fl.fs.st.view(off, int64(len(b)))
+	dst, err := fl.fs.st.target(off, int64(len(b)))
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ const (
 // can be mapped in huge pages.
 //
 // Errors: EINVAL for options that make no sense, ENOSPC for a device that is too
-// small, EFBIG for more blocks than the format can count, those of the device.
+// small or has no room underneath, EFBIG for more blocks than the format can count, those of the device.
 func Format(dev pmem.Device, o FormatOptions) error {
 	l, err := plan(dev.Size(), o)
 	if err != nil {
@@ -216,6 +216,9 @@ func (l *layout) excess() uint32 {
 
 // write makes the file system: the superblock goes away first and comes back last.
 func (l *layout) write() error {
+	if err := l.reserve(); err != nil {
+		return err
+	}
 	if err := l.clear(0, extfmt.SuperOffset+extfmt.SuperSize); err != nil {
 		return err
 	}
@@ -243,6 +246,30 @@ func (l *layout) write() error {
 			return l.dev.Barrier()
 		}
 	}
+}
+
+// reserve makes room for what write stores, so that a full disk leaves the device as it is.
+func (l *layout) reserve() error {
+	s := &l.sb
+	var err error
+	blocks := func(b, n uint64) {
+		if err == nil {
+			_, err = l.target(int64(b)<<s.BlockShift, int64(n)<<s.BlockShift)
+		}
+	}
+	blocks(0, extfmt.SuperOffset>>s.BlockShift+1)
+	for g := range s.Groups {
+		bb, _, table, end := l.meta(g)
+		if s.HasSuper(g) {
+			blocks(s.GroupFirst(g), 1+uint64(s.DescBlocks))
+		}
+		blocks(bb, 2)
+		if g == 0 {
+			blocks(table, min(uint64(s.ITableBlocks), uint64(extfmt.LostFoundIno)*uint64(s.InodeSize)>>s.BlockShift+1))
+			blocks(end, 1+uint64(l.lfBlocks))
+		}
+	}
+	return err
 }
 
 // meta returns the places of a group's bitmaps and inode table, and the first block
@@ -401,7 +428,7 @@ func (l *layout) super(g uint32, descs []byte) error {
 
 // put writes and flushes bytes of the device.
 func (l *layout) put(off int64, b []byte) error {
-	dst, err := l.dev.Bytes(off, int64(len(b)))
+	dst, err := l.target(off, int64(len(b)))
 	if err != nil {
 		return err
 	}
@@ -409,16 +436,31 @@ func (l *layout) put(off int64, b []byte) error {
 	return l.dev.Flush(off, int64(len(b)))
 }
 
-// clear makes bytes of the device read as zero: without using memory for them if the
-// device is a file.
+// target returns bytes of the device that are about to be stored to: there is room for
+// them. ENOSPC.
+func (l *layout) target(off, n int64) ([]byte, error) {
+	if r, ok := l.dev.(pmem.Reserver); ok {
+		if err := r.Reserve(off, n, 0); err != nil {
+			return nil, err
+		}
+	}
+	return l.dev.Bytes(off, n)
+}
+
+// clear makes bytes of the device read as zero. Holes of a file stay holes, and what was
+// set aside for it stays so.
 func (l *layout) clear(off, n int64) error {
-	if discard(l.dev, off, n) {
-		return nil
+	for end := off + n; off < end; {
+		from, to := nextData(l.dev, off, end)
+		dst, err := l.target(from, to-from)
+		if err != nil {
+			return err
+		}
+		clear(dst)
+		if err := l.dev.Flush(from, to-from); err != nil {
+			return err
+		}
+		off = to
 	}
-	dst, err := l.dev.Bytes(off, n)
-	if err != nil {
-		return err
-	}
-	clear(dst)
-	return l.dev.Flush(off, n)
+	return nil
 }

@@ -17,13 +17,25 @@ import (
 // It does not touch the parent, and does not make "." and "..", the target of a
 // symbolic link, or inherited attributes.
 func (f *FS) newInode(parent *inode, n vfs.NewInode) (*inode, error) {
-	ino, err := f.takeInode(parent.homeGroup(), n.Mode.IsDir(), parent.ino == extfmt.RootIno)
+	isDir := n.Mode.IsDir()
+	ino, err := f.takeInode(parent.homeGroup(), isDir, parent.ino == extfmt.RootIno)
 	if err != nil {
 		return nil, err
 	}
 	in, err := f.initInode(ino, n)
-	if err != nil {
-		_ = f.releaseInode(ino, n.Mode.IsDir()) // the first error counts
+	if err == nil {
+		return in, nil
+	}
+	_ = f.releaseInode(ino, isDir) // the first error counts
+	if !isFull(err) {
+		return nil, err
+	}
+	// The disk underneath is full. There may be an inode that has room.
+	if ino, err = f.takeInodeInRoom(parent.homeGroup(), isDir, err); err != nil {
+		return nil, err
+	}
+	if in, err = f.initInode(ino, n); err != nil {
+		_ = f.releaseInode(ino, isDir) // the first error counts
 		return nil, err
 	}
 	return in, nil
@@ -33,6 +45,10 @@ func (f *FS) newInode(parent *inode, n vfs.NewInode) (*inode, error) {
 func (f *FS) initInode(ino uint32, n vfs.NewInode) (*inode, error) {
 	off, err := f.inodeOff(ino)
 	if err != nil {
+		return nil, err
+	}
+	table := f.groups[(ino-1)/f.sb.InodesPerGroup].InodeTable + uint64(f.sb.ITableBlocks)
+	if err := f.st.reserve(off, int64(f.sb.InodeSize), smallPiece, f.blockOff(table)); err != nil {
 		return nil, err
 	}
 	old, err := f.st.view(off, int64(f.sb.InodeSize))
@@ -146,18 +162,65 @@ func (f *FS) takeInodeIn(n uint32, isDir bool, blocks uint32) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	first := uint32(0)
-	if base := n * f.sb.InodesPerGroup; base+1 < f.sb.FirstIno {
-		first = min(f.sb.FirstIno-1-base, f.sb.InodesPerGroup)
-	}
-	bit := nextBit(bm, first, f.sb.InodesPerGroup, false)
+	bit := nextBit(bm, f.firstInodeBit(n), f.sb.InodesPerGroup, false)
 	if bit == f.sb.InodesPerGroup {
 		return 0, nil
 	}
-	if err := f.st.putBits(off, bit, 1, true); err != nil {
+	return f.takeInodeLocked(n, bit, isDir)
+}
+
+// firstInodeBit is the first bit in a group's inode bitmap that is not of a reserved inode.
+func (f *FS) firstInodeBit(n uint32) uint32 {
+	if base := n * f.sb.InodesPerGroup; base+1 < f.sb.FirstIno {
+		return min(f.sb.FirstIno-1-base, f.sb.InodesPerGroup)
+	}
+	return 0
+}
+
+// takeInodeLocked marks the free inode of a bit of group n. The group's lock is held.
+func (f *FS) takeInodeLocked(n, bit uint32, isDir bool) (uint32, error) {
+	g := &f.groups[n]
+	if err := f.st.putBits(f.blockOff(g.InodeBitmap), bit, 1, true); err != nil {
 		return 0, err
 	}
 	return n*f.sb.InodesPerGroup + bit + 1, f.countInodesLocked(g, -1, isDir)
+}
+
+// takeInodeInRoom marks a free inode whose place has room already. no is the error
+// if there is none.
+func (f *FS) takeInodeInRoom(home uint32, isDir bool, no error) (uint32, error) {
+	for i := range f.sb.Groups {
+		if ino, err := f.inodeInRoom((home+i)%f.sb.Groups, isDir); ino != 0 || err != nil {
+			return ino, err
+		}
+	}
+	return 0, no
+}
+
+// inodeInRoom is takeInodeInRoom for one group; 0 if there is none in it.
+func (f *FS) inodeInRoom(n uint32, isDir bool) (uint32, error) {
+	g, total, size := &f.groups[n], f.sb.InodesPerGroup, int64(f.sb.InodeSize)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.freeInodes == 0 {
+		return 0, nil
+	}
+	bm, err := f.st.view(f.blockOff(g.InodeBitmap), f.blockSize())
+	if err != nil {
+		return 0, err
+	}
+	for from := f.firstInodeBit(n); from < total; {
+		off := f.blockOff(g.InodeTable) + int64(from)*size
+		first, end := f.roomAmong(off, size, total-from)
+		first, end = from+first, from+end
+		for bit := nextBit(bm, first, end, false); bit < end; bit = nextBit(bm, bit+1, end, false) {
+			if f.st.reserve(f.blockOff(g.InodeTable)+int64(bit)*size, size, 1, 0) == nil {
+				return f.takeInodeLocked(n, bit, isDir)
+			}
+		}
+		from = end
+	}
+	return 0, nil
 }
 
 // countInodesLocked changes the group's number of free inodes by d, and that of its

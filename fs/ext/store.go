@@ -21,9 +21,15 @@ import (
 //
 // Locks: mu is a leaf; it guards dirty only. Who may write which bytes is the
 // callers' business: the inode's lock, the group's lock, the super lock.
+//
+// A store to a device that lacks room for it would be a SIGBUS. So every method makes
+// sure of the room first, and leaves the medium as it is with ENOSPC. Whoever
+// takes blocks does so early and for more than one store (see room.go); here it
+// costs no system call then.
 type store struct {
 	dev  pmem.Device
-	size int64 // bytes of the file system on dev; immutable
+	room pmem.Reserver // dev, if its stores need room; immutable
+	size int64         // bytes of the file system on dev; immutable
 
 	// hook is called after every store with the place of the bytes that changed. Nil
 	// except in crash tests, which take a snapshot of the image there.
@@ -43,7 +49,8 @@ const (
 )
 
 func newStore(dev pmem.Device, size int64) *store {
-	return &store{dev: dev, size: size, dirty: make(map[int64]uint64)}
+	room, _ := dev.(pmem.Reserver)
+	return &store{dev: dev, room: room, size: size, dirty: make(map[int64]uint64)}
 }
 
 // view returns the n bytes at off, to be read only. Hostile images are read
@@ -102,7 +109,7 @@ func (st *store) put16(off int64, v uint16) error {
 // publish32 stores the numbers first, first+1, ... in n consecutive 32-bit fields,
 // each with one machine store.
 func (st *store) publish32(off int64, first uint32, n int) error {
-	b, err := st.view(off, 4*int64(n))
+	b, err := st.target(off, 4*int64(n))
 	if err != nil {
 		return err
 	}
@@ -118,7 +125,7 @@ func (st *store) publish32(off int64, first uint32, n int) error {
 
 // set32 is put32 without the record.
 func (st *store) set32(off int64, v uint32) error {
-	b, err := st.view(off, 4)
+	b, err := st.target(off, 4)
 	if err != nil {
 		return err
 	}
@@ -129,7 +136,7 @@ func (st *store) set32(off int64, v uint32) error {
 // set16 is put16 without the record. The word around the field is exchanged as a
 // whole, since there is no atomic store of 16 bits; the other half keeps its value.
 func (st *store) set16(off int64, v uint16) error {
-	b, err := st.view(off&^3, 4)
+	b, err := st.target(off&^3, 4)
 	if err != nil {
 		return err
 	}
@@ -145,7 +152,7 @@ func (st *store) set16(off int64, v uint16) error {
 // write copies b to off. The bytes are not reachable yet, or any mix of old and
 // new in them is harmless.
 func (st *store) write(off int64, b []byte) error {
-	dst, err := st.view(off, int64(len(b)))
+	dst, err := st.target(off, int64(len(b)))
 	if err != nil {
 		return err
 	}
@@ -156,7 +163,7 @@ func (st *store) write(off int64, b []byte) error {
 
 // zero clears the n bytes at off, which are not reachable yet.
 func (st *store) zero(off, n int64) error {
-	dst, err := st.view(off, n)
+	dst, err := st.target(off, n)
 	if err != nil {
 		return err
 	}
@@ -167,7 +174,7 @@ func (st *store) zero(off, n int64) error {
 
 // zeroQuiet is zero for blocks of data: the caller flushes them itself.
 func (st *store) zeroQuiet(off, n int64) error {
-	dst, err := st.view(off, n)
+	dst, err := st.target(off, n)
 	if err != nil {
 		return err
 	}
@@ -194,7 +201,7 @@ type put struct {
 // with one owner more or less than it counts). The hook sees the stores as one.
 func (st *store) switchOver(ops ...put) error {
 	for _, op := range ops {
-		b, err := st.view(op.off&^3, 4)
+		b, err := st.target(op.off&^3, 4)
 		if err != nil {
 			return err
 		}

@@ -28,8 +28,8 @@ func probe(dev pmem.Device) bool {
 }
 
 // mount opens the file system on dev. Errors: vfs.ErrCorrupt, vfs.ErrUnsupported,
-// vfs.ErrNotClean for writing to an image that was not closed properly, those of
-// the device.
+// vfs.ErrNotClean for writing to an image that was not closed properly, ENOSPC for writing to
+// one whose tables have no room underneath, those of the device.
 func mount(dev pmem.Device, o vfs.MountOptions) (vfs.FileSystem, error) {
 	f, err := load(dev, o)
 	if err != nil {
@@ -129,6 +129,9 @@ func (f *FS) loadGroups() error {
 // beginWriting marks the image as in use, durably, and finishes what its last user
 // has left on the orphan list.
 func (f *FS) beginWriting() error {
+	if err := f.reserveTables(); err != nil {
+		return fmt.Errorf("ext: %w", err)
+	}
 	var seed [4]byte
 	if _, err := rand.Read(seed[:]); err != nil {
 		return err

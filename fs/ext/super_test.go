@@ -93,6 +93,8 @@ func TestIncompatRefusedByName(t *testing.T) {
 		_, err := mount(dev, vfs.MountOptions{})
 		if ue, ok := errors.AsType[*vfs.UnsupportedError](err); !ok || !strings.Contains(ue.Feature, strings.Split(feature, ",")[0]) {
 			t.Errorf("%s: got %v", feature, err)
+		} else if strings.Contains(ue.Feature, ", ") != strings.HasSuffix(err.Error(), " are not supported") {
+			t.Errorf("%s: got %q", feature, err)
 		}
 	}
 	dev := daxtest.MemoryImage(t, daxtest.Mke2fs(t, 16<<20, "-b", "1024"))

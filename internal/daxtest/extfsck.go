@@ -112,6 +112,15 @@ func FsckClean(t testing.TB, image []byte) {
 	}
 }
 
+// FsckFile is FsckClean for an image file, which stays where it is: on a full disk there is
+// no room for a copy, and on a full tmpfs not even for loads from its holes.
+func FsckFile(t testing.TB, path string) {
+	t.Helper()
+	if out, err := exec.Command(Tool(t, "e2fsck"), "-fn", path).CombinedOutput(); err != nil {
+		t.Errorf("e2fsck %s: %v\n%s", path, err, out)
+	}
+}
+
 // FsckPreen runs e2fsck -p on a copy of the image, as at boot after a crash. It returns the
 // repaired copy, or an error with what e2fsck said if that needs a person.
 func FsckPreen(t testing.TB, image []byte) ([]byte, error) {

@@ -36,6 +36,7 @@ const (
 	PoisonFound            // HP20: poison: users looked up, entry not locked
 	OrderChosen            // HP21: the VM chose huge or small, DAX not entered
 	IndexAllocates         // HP22: an index node is allocated
+	LayoutUnmapped         // layout change: translations gone, pins not looked for again
 	Points           int   = iota
 )
 

@@ -165,6 +165,18 @@ func (w *world) holds(what string, f *blockfs.File, want []byte) {
 	w.ok(f.Unmap(v))
 }
 
+// durable verifies that a file is the bytes on the medium.
+func (w *world) durable(what string, f *blockfs.File, want []byte) {
+	w.t.Helper()
+	for p := 0; p*pageSize < len(want); p++ {
+		got := make([]byte, pageSize)
+		if e, ok := f.Ext(uint64(p)); ok && !e.Raw {
+			got = w.devs[e.Block.Dev].Durable()[e.Block.Page*pageSize:][:pageSize]
+		}
+		equal(w.t, fmt.Sprintf("%s, page %d on the medium", what, p), got, want[p*pageSize:][:pageSize])
+	}
+}
+
 func load(t testing.TB, v *sim.View, off int64, n int) []byte {
 	t.Helper()
 	b := bytes.Repeat([]byte{0xaa}, n)

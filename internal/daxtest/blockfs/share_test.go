@@ -140,6 +140,14 @@ func TestSB26_Unshare(t *testing.T) {
 				if got := w.fs.Taken() - before; got != copied {
 					t.Errorf("unshare %v: %d blocks more for %d pages", r, got, copied)
 				}
+				// What was copied is DIRTY: the writeback that follows is to flush it.
+				for e, err := range b.M.Entries(ctx, 0, 12, b) {
+					w.ok(err)
+					x, _ := a.Ext(e.Page)
+					if y, _ := b.Ext(e.Page); e.Dirty != (x != y) {
+						t.Errorf("unshare %v: %+v", r, e)
+					}
+				}
 				w.holds("b", b, want)
 				// Stores to a are not seen in b, in neither old nor new views.
 				va := w.view(a, 0, 12, sharedRW)
@@ -250,6 +258,25 @@ func TestSB31_PartOfASharedPage(t *testing.T) {
 	}
 }
 
+// What was stored to the source of a reflink before it is durable after an fsync of either
+// file, though the entries that said DIRTY are gone.
+//
+// Guards I30, I33, T17.
+func TestSB25_DirtySource(t *testing.T) {
+	eachOrder(t, blockfs.Config{}, func(t *testing.T, w *world) {
+		a, b := w.file(pages(1, 8)), w.fs.Create()
+		w.ok(w.fs.Sync(ctx))
+		v := w.view(a, 0, 8, sharedRW)
+		store(t, v, pages(50, 2), pageSize)
+		want := pages(1, 8)
+		copy(want[pageSize:], pages(50, 2))
+		w.ok(b.Reflink(ctx, 0, a, 0, 8*pageSize))
+		w.ok(b.Fsync(ctx, 0, 1<<62))
+		w.durable("b", b, want)
+		w.durable("a", a, want)
+	})
+}
+
 // Exchange gives each file the other's bytes, dirty ones included, and they are durable.
 //
 // Guards I29, I33, I56.
@@ -267,6 +294,9 @@ func TestExchange(t *testing.T) {
 		copy(other[3*pageSize:], tmp)
 		w.holds("a", a, want)
 		w.holds("b", b, other)
+		w.ok(w.fs.Sync(ctx))
+		w.durable("a", a, want)
+		w.durable("b", b, other)
 		isErr(t, a.Exchange(ctx, 0, a, pageSize, 2*pageSize), syscall.EINVAL)
 	})
 }

@@ -71,6 +71,7 @@ var pointNames = [hook.Points]string{
 	hook.PoisonFound:      "PoisonFound",
 	hook.OrderChosen:      "OrderChosen",
 	hook.IndexAllocates:   "IndexAllocates",
+	hook.LayoutUnmapped:   "LayoutUnmapped",
 }
 
 // pointName is a point's name in package hook and in the scenarios.
