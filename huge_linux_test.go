@@ -108,6 +108,15 @@ func TestHugeViews(t *testing.T) {
 							t.Fatalf("byte %d is %d", i, b)
 						}
 					}
+					// What was cut off or punched is huge again when it has come back.
+					must(t, file.Truncate(30*mib))
+					must(t, file.Truncate(size))
+					touchAll(m)
+					wantHuge(t, "cut", m, 30*mib-hugePage)
+					must(t, file.Allocate(0, size))
+					must(t, second(file.WriteAt(bytes.Repeat([]byte{7}, size), 0)))
+					touchAll(m)
+					wantHuge(t, "whole again", m, size)
 				} else if m.Bytes()[hole] != 0 || m.Bytes()[hole-1] != 7 {
 					t.Error("the punched page does not read as zero, or more does")
 				}
