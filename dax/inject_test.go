@@ -73,6 +73,7 @@ type faulty struct {
 	calls, failAt int
 	late          bool // it has done what it was asked by then
 	err           error
+	huge          bool // what failed was asked for a huge slot
 }
 
 func (f *faulty) PopulatePFNs(r *dax.Request) error {
@@ -80,6 +81,7 @@ func (f *faulty) PopulatePFNs(r *dax.Request) error {
 	if f.calls != f.failAt {
 		return f.file.PopulatePFNs(r)
 	}
+	f.huge = r.Order > 0
 	if f.late {
 		_ = f.file.PopulatePFNs(r)
 	}
@@ -149,6 +151,9 @@ func (f *faulty) runAll(t *testing.T, failed *int) bool {
 			*failed++
 			if !errors.Is(err, f.err) {
 				t.Fatalf("%s: %v, the file system said %v", op.name, err, f.err)
+			}
+			if fault := op.name == "load" || op.name == "huge store" || op.name == "store over zeroes"; fault && f.huge && f.err != syscall.EROFS && f.err != syscall.ENOMEM {
+				t.Fatalf("%s: %v, which was about a huge page only", op.name, err)
 			}
 			f.check()
 			err = op.do(int64(op.off), op.b)

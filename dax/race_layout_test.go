@@ -188,31 +188,39 @@ func (f *file) shiftBlocks(n uint64) {
 //
 // Guards I33, I30, T14.
 func TestSC31_PunchAndStoreToTheRest(t *testing.T) {
-	eachPoint(t, []hook.Point{hook.LayoutIdle, hook.LayoutRemoved}, func(s *stage, p hook.Point) {
-		data := s.written()
-		v := s.whole(sharedRW)
-		for _, off := range []int64{5, 2*s.run - 5} {
-			store(s.t, v, []byte{^data[off]}, off)
-			data[off] = ^data[off]
-		}
-		g := s.hold(p, "punch")
-		punch := s.punches("punch", pageSize, 2*s.run-2*pageSize) // all but the first and the last page
-		g.Wait()
-		late := s.stores("store", v, []byte{7}, 6)
-		if s.small {
-			s.done(late) // the page has a translation of its own, which nobody takes away
-		} else {
-			s.waits(late)
-		}
-		data[6] = 7
-		clear(data[pageSize : 2*s.run-pageSize])
-		g.Open()
-		s.done(punch, late)
-		equal(s.t, "the file", s.reads(), data)
-		s.sync()
-		s.onMedium("the first page", 0, 0, data[:pageSize])
-		s.onMedium("the last page", 2*s.n-1, 0, data[2*s.run-pageSize:])
-	})
+	for _, head := range []bool{true, false} { // which rest is stored to: the other one must not be forgotten
+		t.Run(fmt.Sprintf("first page %t", head), func(t *testing.T) {
+			eachPoint(t, []hook.Point{hook.LayoutIdle, hook.LayoutRemoved}, func(s *stage, p hook.Point) {
+				data := s.written()
+				v := s.whole(sharedRW)
+				for _, off := range []int64{5, 2*s.run - 5} {
+					store(s.t, v, []byte{^data[off]}, off)
+					data[off] = ^data[off]
+				}
+				at := 2*s.run - 6
+				if head {
+					at = 6
+				}
+				g := s.hold(p, "punch")
+				punch := s.punches("punch", pageSize, 2*s.run-2*pageSize) // all but the first and the last page
+				g.Wait()
+				late := s.stores("store", v, []byte{7}, at)
+				if s.small {
+					s.done(late) // the page has a translation of its own, which nobody takes away
+				} else {
+					s.waits(late)
+				}
+				data[at] = 7
+				clear(data[pageSize : 2*s.run-pageSize])
+				g.Open()
+				s.done(punch, late)
+				equal(s.t, "the file", s.reads(), data)
+				s.sync()
+				s.onMedium("the first page", 0, 0, data[:pageSize])
+				s.onMedium("the last page", 2*s.n-1, 0, data[2*s.run-pageSize:])
+			})
+		})
+	}
 }
 
 // The tag of a writeback under way survives the cutting of its entry.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"godax/dax"
@@ -246,6 +247,8 @@ func evictAndUnmount(s *stage, discard bool) {
 	pin := s.pin(pageSize, 10, dax.PinWrite)
 	block, _ := s.device(1)
 	open := make(chan struct{})
+	end := sync.OnceFunc(func() { close(open) })
+	defer end()
 	transfer := s.op("transfer", func() error {
 		sched.Sleep(open)
 		copy(pin.Slices()[0], "transferred")
@@ -271,7 +274,7 @@ func evictAndUnmount(s *stage, discard bool) {
 		return err
 	})
 	s.waits(unmount)
-	close(open)
+	end()
 	s.done(transfer, unmount)
 	other.sync()
 	if d, _ := other.device(1); d != block {

@@ -126,8 +126,8 @@ func TestSC23_PinThroughViewAgainstPunch(t *testing.T) {
 //
 // Guards I31, I30, T34.
 func TestSC23_PinThroughViewAgainstWriteback(t *testing.T) {
-	for _, late := range []bool{true, false} {
-		t.Run(fmt.Sprintf("registered after it was protected %t", late), func(t *testing.T) {
+	for _, when := range []string{"taken before", "registered before", "registered after"} {
+		t.Run(when+" the protection", func(t *testing.T) {
 			eachStage(t, func(s *stage) {
 				s.written()
 				v, pinner := s.whole(sharedRW), newPinner(s)
@@ -141,16 +141,24 @@ func TestSC23_PinThroughViewAgainstWriteback(t *testing.T) {
 					return err
 				})
 				s.waits(pinning)
-				if !late {
+				switch when {
+				case "taken before":
+					close(pinner.before)
+					close(pinner.after)
+					s.done(pinning)
+				case "registered before":
 					close(pinner.before)
 					s.waits(pinning)
 				}
 				g.Open()
 				s.done(sync)
-				if late {
+				switch when {
+				case "registered before":
+					close(pinner.after)
+				case "registered after":
 					close(pinner.before)
+					close(pinner.after)
 				}
-				close(pinner.after)
 				s.done(pinning)
 				s.isDirty("pinned", 1, true)
 				pin.Bytes[0] = 0x77

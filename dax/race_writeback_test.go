@@ -86,6 +86,28 @@ func TestSC11_WritebackThenStore(t *testing.T) {
 	})
 }
 
+// A write(2) alone stores to an entry that a writeback has protected or flushed: the
+// entry does not count as clean when the writeback is over.
+//
+// Guards I30, I32, T10, T24.
+func TestSC11_WritebackThenWrite(t *testing.T) {
+	eachPoint(t, []hook.Point{hook.TowriteCleared, hook.Protected, hook.Flushed}, func(s *stage, p hook.Point) {
+		s.mustWrite(pattern(2*s.run, 1), 0)
+		g := s.hold(p, "sync")
+		sync := s.syncs("sync")
+		g.Wait() // in the first entry
+		write := s.writes("write", []byte{3}, 2)
+		if !write.Done() {
+			s.waits(write)
+		}
+		g.Open()
+		s.done(sync, write)
+		s.isDirty("written under the flush", 0, true)
+		s.sync()
+		s.onMedium("flushed again", 0, 2, []byte{3})
+	})
+}
+
 // A store has made its translation writable, or is about to, and a writeback comes: the
 // entry ends clean and protected or dirty and writable (K2), never mixed.
 //

@@ -29,7 +29,7 @@ var (
 	flagList    = flag.Bool("list", false, "check that every fault fits the code, and list them")
 	flagRun     = flag.String("run", "", "only faults whose name matches")
 	flagAll     = flag.Bool("all", false, "run all tests of the packages, not only those that are named")
-	flagTimeout = flag.Duration("timeout", 2*time.Minute, "a run that takes longer counts as caught: the fault hangs")
+	flagTimeout = flag.Duration("timeout", time.Minute, "a run that takes longer counts as caught: the fault hangs")
 )
 
 func main() {
