@@ -513,16 +513,6 @@ func within(t testing.TB, what string, done chan error) error {
 	}
 }
 
-// running fails the test if the operation is over.
-func running(t testing.TB, what string, done chan error) {
-	t.Helper()
-	select {
-	case err := <-done:
-		t.Fatalf("%s is over (%v), must wait", what, err)
-	default:
-	}
-}
-
 // hooked is a view that calls back around Install and Protect.
 type hooked struct {
 	*sim.View

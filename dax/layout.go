@@ -274,9 +274,9 @@ func (m *Mapping) Evict(ctx context.Context, discard bool) error {
 		}
 	}
 	defer m.inval.Unlock()
-	m.remove(0, ToEnd)
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.dead = true
+	m.dead = true // first: whoever the removal wakes must not make entries
+	m.mu.Unlock()
+	m.remove(0, ToEnd)
 	return nil
 }
