@@ -19,7 +19,7 @@ import (
 // each one. Before the size changes bytes are stored past the end through a view.
 // GODAX_SOAK or -duration make it long.
 //
-// Guards I1, I5, I11, I12, I13, I15, I22, I24, I26, I29, I31, I33, T8, T13, T14, T77.
+// Guards I1, I2, I3, I4, I5, I11, I12, I13, I15, I22, I24, I26, I29, I31, I33, T8, T13, T14, T77.
 func TestSE1_SE3_SE6_RandomOperations(t *testing.T) {
 	ops := soaked(400)
 	first := firstSeed(t)
