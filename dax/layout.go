@@ -178,10 +178,16 @@ func (m *Mapping) remove(page, n uint64) (dirty []slot) {
 	if n == 0 {
 		return nil
 	}
-	last := lastPage(page, n)
 	mapped := m.views.Len() > 0
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.removeLocked(page, n, mapped)
+}
+
+// removeLocked is remove with mu held, which it gives back while it waits. mapped says
+// that there are views.
+func (m *Mapping) removeLocked(page, n uint64, mapped bool) (dirty []slot) {
+	last := lastPage(page, n)
 	for next := page; ; {
 		first, order, val, ok := m.index.Next(next, last)
 		if !ok {
@@ -275,8 +281,12 @@ func (m *Mapping) Evict(ctx context.Context, discard bool) error {
 	}
 	defer m.inval.Unlock()
 	m.mu.Lock()
-	m.dead = true // first: whoever the removal wakes must not make entries
-	m.mu.Unlock()
-	m.remove(0, ToEnd)
+	defer m.mu.Unlock()
+	// Whoever a removal wakes may make an entry while the next one is waited for. When
+	// nothing is left, the lock is not given back before that is final.
+	for m.index.Len() > 0 {
+		m.removeLocked(0, ToEnd, false)
+	}
+	m.dead = true
 	return nil
 }
