@@ -178,16 +178,10 @@ func (m *Mapping) remove(page, n uint64) (dirty []slot) {
 	if n == 0 {
 		return nil
 	}
+	last := lastPage(page, n)
 	mapped := m.views.Len() > 0
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.removeLocked(page, n, mapped)
-}
-
-// removeLocked is remove with mu held, which it gives back while it waits. mapped says
-// that there are views.
-func (m *Mapping) removeLocked(page, n uint64, mapped bool) (dirty []slot) {
-	last := lastPage(page, n)
 	for next := page; ; {
 		first, order, val, ok := m.index.Next(next, last)
 		if !ok {
