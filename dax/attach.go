@@ -183,7 +183,7 @@ func (m *Mapping) prefaultEntry(ctx context.Context, a attachment, r run, strict
 	order := m.readOrder(r.page, end)
 	store := a.view.Flags().SharedWrite()
 	if store {
-		q.intent = IntentWrite
+		q.intent, q.store = IntentWrite, true
 		q.off = int64(r.page) * pmem.PageSize
 		q.length = min(m.size.Load()-q.off, int64(q.n)*pmem.PageSize)
 		order = alignedOrder(r.page, q.n, m.cfg.PMDOrder)

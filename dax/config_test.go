@@ -38,10 +38,7 @@ func traced(t *testing.T, c dax.Config) (f *file, calls, repeated *[]string) {
 //
 // Guards I24, I56, I57.
 func TestSH19_SB1_AskedAlways(t *testing.T) {
-	ops := 1500
-	if testing.Short() {
-		ops = 300
-	}
+	ops := thin(1500)
 	for _, c := range []struct {
 		name                    string
 		iomap, scatter, onePage bool
@@ -63,7 +60,7 @@ func TestSH19_SB1_AskedAlways(t *testing.T) {
 				}
 				return *called, *again
 			}
-			for seed := range uint64(3) {
+			for seed := range uint64(max(thin(3), 1)) {
 				calls, repeated := play(seed, false)
 				if len(calls) == 0 || len(repeated) > 0 {
 					t.Fatalf("%d populates, %d of them for nothing: %q", len(calls), len(repeated), repeated[:min(3, len(repeated))])
@@ -138,7 +135,7 @@ func TestSB1_SB8_NoHuge(t *testing.T) {
 			f := newFile(t, 256, c)
 			m := newModel(t, f, 5)
 			m.space = sim.New(sim.Config{PMDOrder: pmd})
-			for range 400 {
+			for range max(thin(400), 250) {
 				m.step()
 				for _, v := range m.views {
 					for _, l := range v.Translations() {

@@ -128,7 +128,7 @@ func TestSF10_EveryBarrier(t *testing.T) {
 				d.crashed(1, m.verify)
 				looking = false
 			})
-			for range 150 {
+			for range 100 {
 				m.step(views)
 				d.check()
 			}

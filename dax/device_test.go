@@ -26,6 +26,10 @@ func checkCrashes(t *testing.T, f *file, dev *psim.Device, what string, want []b
 	}
 }
 
+// TestSF1_SF2_Crash: what was stored before a writeback, through views of mixed orders, is there
+// after a crash; stores after it change their own lines only.
+//
+// Guards I30, I31, T25, T26, T27.
 func TestSF1_SF2_Crash(t *testing.T) {
 	for _, onePage := range []bool{false, true} {
 		f, dev := newSimFile(t, 64, dax.Config{})
@@ -57,6 +61,10 @@ func TestSF1_SF2_Crash(t *testing.T) {
 	}
 }
 
+// TestSG5_DeviceAnswers: a device that answers in pieces costs huge pages only; its errors are
+// passed up.
+//
+// Guards I52, C3, C4, A1.
 func TestSG5_DeviceAnswers(t *testing.T) {
 	f, dev := newSimFile(t, 64, dax.Config{})
 	data := fill(3*run, 1)
@@ -86,8 +94,10 @@ func TestSG5_DeviceAnswers(t *testing.T) {
 	load(t, v, 0, 1)
 }
 
-// An empty answer is an error, not a loop or a panic.
-func TestEmptyDirectAccess(t *testing.T) {
+// TestSG5_EmptyAnswer: an empty answer is an error, not a loop or a panic.
+//
+// Guards I54, A1.
+func TestSG5_EmptyAnswer(t *testing.T) {
 	under, err := psim.New(16 * pageSize)
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +139,10 @@ func (d *lyingDevice) DirectAccess(page, n uint64, mode pmem.Mode) (pmem.Run, er
 	return pmem.Run{}, nil
 }
 
+// TestSG7_Poison: a bad page is an error for loads, stores, reads, pins, copies and writes to a
+// part of it, with its neighbours untouched; a write of the whole page makes it good.
+//
+// Guards I43, I45, I52, T41, T43, T88.
 func TestSG7_Poison(t *testing.T) {
 	for _, cold := range []bool{false, true} { // whether the index knows the page
 		f, dev := newSimFile(t, 64, dax.Config{})
@@ -186,6 +200,10 @@ func TestSG7_Poison(t *testing.T) {
 	}
 }
 
+// TestSG10_DeviceGone: after the device went away every access is an error, and the file can be
+// given up.
+//
+// Guards I48.
 func TestSG10_DeviceGone(t *testing.T) {
 	f, dev := newSimFile(t, 64, dax.Config{})
 	f.mustWrite(fill(2*run, 1), 0)

@@ -103,7 +103,7 @@ func (d *duties) open(flags vm.Flags) *sim.View {
 //
 // Guards I3, I51, T31.
 func TestSB13_ReadOnlyMount(t *testing.T) {
-	eachWorld(t, realOrders, dax.Config{ReadOnly: true}, func(t *testing.T, w *world) {
+	eachWorld(t, smallOrders, dax.Config{ReadOnly: true}, func(t *testing.T, w *world) {
 		d := newDuties(w)
 		d.readOnly = true
 		w.m.SetSize(4 * w.run)

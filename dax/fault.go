@@ -99,7 +99,7 @@ func (m *Mapping) fault(ctx context.Context, f *vm.Fault, p Populator, synced bo
 	}
 	q := question{page: f.Page, n: min(runHint, end-f.Page), order: f.Order, fault: true}
 	if store {
-		q.intent = IntentWrite
+		q.intent, q.store = IntentWrite, true
 		q.off, q.length = m.faultBytes(f.Page, f.Order)
 		q.n = min(pages(f.Order), end-f.Page)
 		q.sync = flags&vm.Sync != 0 && !synced

@@ -178,15 +178,10 @@ func (m *Mapping) remove(page, n uint64) (dirty []slot) {
 	if n == 0 {
 		return nil
 	}
+	last := lastPage(page, n)
 	mapped := m.views.Len() > 0
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.removeLocked(page, n, mapped)
-}
-
-// removeLocked is remove with mu held; mapped says that there are views.
-func (m *Mapping) removeLocked(page, n uint64, mapped bool) (dirty []slot) {
-	last := lastPage(page, n)
 	for next := page; ; {
 		first, order, val, ok := m.index.Next(next, last)
 		if !ok {
@@ -279,13 +274,10 @@ func (m *Mapping) Evict(ctx context.Context, discard bool) error {
 		}
 	}
 	defer m.inval.Unlock()
+	// First, so that no waiter that a removal wakes makes an entry behind it.
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	// In one step: who waited for an entry is woken by its removal, and must find that
-	// there will be no other. While a removal waits they may make some.
-	for m.index.Len() > 0 {
-		m.removeLocked(0, ToEnd, false)
-	}
 	m.dead = true
+	m.mu.Unlock()
+	m.remove(0, ToEnd)
 	return nil
 }

@@ -266,7 +266,7 @@ func TestSE4_Concurrent(t *testing.T) {
 			for g := range 4 {
 				r := rand.New(rand.NewPCG(seed, uint64(g)))
 				wg.Go(func() {
-					for range soaked(300) {
+					for range soaked(150) {
 						off, n := r.IntN(pages*pageSize), 1+r.IntN(3*pageSize)
 						if !overlap { // a page belongs to one goroutine
 							off = (off/pageSize/4*4 + g) * pageSize

@@ -19,12 +19,9 @@ import (
 // each one. Before the size changes bytes are stored past the end through a view.
 // GODAX_SOAK or -duration make it long.
 //
-// Guards I1, I5, I11, I12, I13, I15, I22, I24, I26, I29, I31, I33, T8, T13, T14, T77.
+// Guards I1, I2, I3, I4, I5, I11, I12, I13, I15, I22, I24, I26, I29, I31, I33, T8, T13, T14, T77.
 func TestSE1_SE3_SE6_RandomOperations(t *testing.T) {
-	ops := soaked(3000)
-	if testing.Short() {
-		ops = 300
-	}
+	ops := soaked(400)
 	first := firstSeed(t)
 	for _, c := range []struct {
 		name    string
@@ -45,9 +42,11 @@ func TestSE1_SE3_SE6_RandomOperations(t *testing.T) {
 	}
 }
 
-// TestCarriersAgree runs the same operations over both carriers: the populate
+// TestSE7_SH17_CarriersAgree runs the same operations over both carriers: the populate
 // traces must be identical.
-func TestCarriersAgree(t *testing.T) {
+//
+// Guards C5, C6.
+func TestSE7_SH17_CarriersAgree(t *testing.T) {
 	trace := func(iomap bool) (all []string) {
 		f := newFile(t, 256, dax.Config{Trace: func(tr dax.Trace) {
 			s := fmt.Sprintf("%d+%d order %d intent %d: %v", tr.Page, tr.N, tr.Order, tr.Intent, tr.Err)

@@ -83,6 +83,10 @@ type Request struct {
 	// replaced in the slot only, the pages from First on: see InsertCopy.
 	Off, Len int64
 
+	// Held: the page is cached already, and is about to be stored to through a view. Only
+	// storage for the bytes is asked for; answers are ignored, and may be left out.
+	Held bool
+
 	// Overwrite: the bytes include all of Page, and it may lie on bad media, which the
 	// write makes good.
 	Overwrite bool

@@ -24,10 +24,7 @@ func pudSpace() *sim.Space { return sim.New(sim.Config{PMDOrder: 1, PUDOrder: pu
 //
 // Guards I1, I2, I18, I19, I24.
 func TestSE1_ThreeOrders(t *testing.T) {
-	ops := 1500
-	if testing.Short() {
-		ops = 200
-	}
+	ops := thin(1500)
 	for _, iomap := range []bool{false, true} {
 		for seed := range uint64(3) {
 			f := newFile(t, 256, dax.Config{PMDOrder: 1, PUDOrder: pud})

@@ -237,7 +237,7 @@ func (f *modalFile) modeIs(t *testing.T, what string, cached bool) {
 // once, and nothing is lost.
 //
 // Guards I49, I33, T36, T37, T38, T39, T40.
-func TestSC33_ModeChange(t *testing.T) {
+func TestSC33_SI3_ModeChange(t *testing.T) {
 	for _, p := range duringFault {
 		for _, cached := range []bool{true, false} {
 			t.Run(fmt.Sprintf("HP%d/from cached %t", p, cached), func(t *testing.T) { modeChange(t, p, cached) })

@@ -196,6 +196,28 @@ func TestSB32_ByteRanges(t *testing.T) {
 	}
 }
 
+// TestSB32_RemapOfAll: two ranges of one file that cover all page numbers are all of it, not
+// nothing.
+//
+// Guards I40, T69.
+func TestSB32_RemapOfAll(t *testing.T) {
+	w := eightPages(t, false)
+	remap := func() error {
+		a, b := dax.Range{Mapping: w.m, Page: 1, N: dax.ToEnd}, dax.Range{Mapping: w.m, N: 1}
+		return dax.Remap(dax.NoWait(ctx), a, b, false, func() error { return nil })
+	}
+	pin, err := w.m.Pin(ctx, 5*pageSize, 1, 0, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	isErr(t, remap(), dax.ErrWouldBlock)
+	pin.Release()
+	if err := remap(); err != nil {
+		t.Error(err)
+	}
+	w.end()
+}
+
 // TestSB32_PageRanges is the same for calls about pages; what is outside the range keeps
 // entry and translation, and a pin at any page of the range is waited for.
 //

@@ -22,6 +22,7 @@ type question struct {
 	order  uint // of a fault, at most the slot's
 	whole  bool // whole pages are overwritten
 	fault  bool // asked by a fault, not by a read or write
+	store  bool // with IntentWrite: through a view, without the file system hearing of it
 }
 
 // resolve makes the locked slot answer the question: as it stands (Q2), or by
@@ -40,7 +41,7 @@ func (m *Mapping) resolve(ctx context.Context, s slot, q question, p Populator) 
 	*r = Request{
 		Mapping: m, Page: q.page, N: m.widest(s, q), Order: s.order,
 		Intent: q.intent, NoWait: !mayWait(ctx), Sync: q.sync, Off: q.off, Len: q.length,
-		Overwrite: q.whole, answers: answers, evicted: m.stats.Evicted.Load(),
+		Overwrite: q.whole, Held: hit && s.word.is(wCached), answers: answers, evicted: m.stats.Evicted.Load(),
 	}
 	done := false
 	defer func() {
@@ -93,8 +94,13 @@ type finding struct {
 	why     int  // if the slot became smaller: the reason, F6 to F8
 }
 
-// asksAgain reports whether the file system is asked although the entry answers.
+// asksAgain reports whether the file system is asked although the entry answers. A cached
+// page has frames whether its blocks have storage or not; a write through the file system
+// gives it some, a store must not come without.
 func (m *Mapping) asksAgain(s slot, q question) bool {
+	if s.word.is(wCached) && q.store {
+		return true
+	}
 	return m.cfg.AlwaysAsk && q.fault && !s.word.is(wCached)
 }
 

@@ -255,3 +255,25 @@ func TestRuns(t *testing.T) {
 		t.Errorf("pieces %v, want %v", got, want)
 	}
 }
+
+// TestSA16_MarksOfFramesOnly: an entry without frames gets no marks with a store.
+//
+// Guards I3, I4.
+func TestSA16_MarksOfFramesOnly(t *testing.T) {
+	for name, tt := range map[string]struct {
+		word word
+		want marks
+	}{
+		"placeholder": {0, marks{}},
+		"zero":        {wZero, marks{}},
+		"mapped":      {frame4, marks{true, true}},
+	} {
+		m := newSlots()
+		m.mu.Lock()
+		m.storeLocked(8, smallPMD, tt.word, marks{dirty: true, toWrite: true})
+		if got := m.marksLocked(9); got != tt.want {
+			t.Errorf("%s: %+v, want %+v", name, got, tt.want)
+		}
+		m.mu.Unlock()
+	}
+}

@@ -298,11 +298,6 @@ func TestSA12_WaiterOfEvictedInode(t *testing.T) {
 						m.put(2*n, pmd, w)
 					}
 					s := mustGrab(t, m, 2*n, pmd)
-					// The eviction first, so that it is the one to run when the entry is free.
-					evict := sched.Go(t, "evict", func() error { return m.Evict(nil, true) })
-					if !evict.Blocked() {
-						t.Fatal("the eviction does not wait for the entry")
-					}
 					g := sched.Hold(t, hook.WaiterQueued, sched.By("waiter"))
 					waiter := sched.Go(t, "waiter", grabbing(m, 3*n-1, order, func(s slot) { t.Errorf("locked %+v", s) }))
 					g.Wait()
@@ -310,11 +305,22 @@ func TestSA12_WaiterOfEvictedInode(t *testing.T) {
 					if !behind.Blocked() {
 						t.Fatal("does not wait")
 					}
-					m.ungrab(s)
+					evict := sched.Go(t, "evict", func() error { return m.Evict(nil, true) })
+					if !evict.Blocked() {
+						t.Fatal("the eviction does not wait for the entry")
+					}
+					if w == 0 { // the entry goes, so that the eviction ends before the waiter sleeps
+						m.giveUp(s)
+						if err := evict.Err(); err != nil {
+							t.Fatal(err)
+						}
+					} else {
+						m.ungrab(s)
+					}
+					g.Open()
 					if err := evict.Err(); err != nil {
 						t.Fatal(err)
 					}
-					g.Open()
 					if err := waiter.Err(); !errors.Is(err, ErrGone) {
 						t.Errorf("waiter: %v, want %v", err, ErrGone)
 					}

@@ -17,27 +17,25 @@ import (
 	"godax/vm/sim"
 )
 
-// TestSD_Stress runs goroutines that load, store, read, write, punch and pin, each
+// TestSD3_SD4_Stress runs goroutines that load, store, read, write, punch and pin, each
 // on cells of its own, while others truncate behind them, sync, and make and drop
 // views. Every 8-byte cell below the part that is truncated must hold what its
 // owner put there last.
-func TestSD_Stress(t *testing.T) {
-	length := 2 * time.Second
-	if testing.Short() {
-		length = 300 * time.Millisecond
-	}
-	for _, procs := range []int{1, 4} {
+//
+// Guards I10, I16, I17, I24, I25, I31, I33, I40, I55, T24, T26, T35.
+func TestSD3_SD4_Stress(t *testing.T) {
+	seed := firstSeed(t)
+	for _, procs := range []int{1, 2, 8} {
 		for _, onePage := range []bool{false, true} {
 			t.Run(fmt.Sprintf("procs %d/small %t", procs, onePage), func(t *testing.T) {
 				defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(procs))
-				stress(t, onePage, length/4, uint64(time.Now().UnixNano()))
+				stress(t, onePage, length(150*time.Millisecond), seed)
 			})
 		}
 	}
 }
 
 func stress(t *testing.T, onePage bool, length time.Duration, seed uint64) {
-	t.Logf("seed %d", seed)
 	const (
 		owners = 4
 		kept   = 6 * run // owned cells; behind them the file grows and shrinks

@@ -226,7 +226,10 @@ func storeFaults(b []byte) (fault any) {
 	return nil
 }
 
-// TestLocks opens a file twice: first one way, then the other.
+// TestLocks opens a file twice: first one way, then the other. So an image that is mounted is
+// nobody's raw device at the same time.
+//
+// Guards I49, T72.
 func TestLocks(t *testing.T) {
 	write := pmem.Options{}
 	read := pmem.Options{ReadOnly: true}

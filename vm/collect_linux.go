@@ -91,7 +91,8 @@ func (v *ProcessView) collectSome(page, end uint64) (runs runSet, next uint64, e
 	if v.closed {
 		return nil, 0, ErrClosed
 	}
-	_ = v.flushLocked() // an error made the pages Gone
+	// What is pending is not mapped, so nobody has stored to it. Mapping it here would cut a run
+	// that is being put together.
 	next = page
 	var always runSet // untracked, written for ever
 	for batch := len(v.written) + collectBatch; next < end && len(v.written) < batch; {

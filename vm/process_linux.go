@@ -52,7 +52,8 @@ type ProcessView struct {
 	written  runSet   // stored to, or not known not to be, and not collected
 	failed   runSet   // Gone because NotifyFailure said so
 	failures []Failure
-	zeroFD   int // a sparse file for Zero pages where the zero page cannot be told from a copy; -1 if unused
+	large    uint64 // pages of the largest page of memory that was met, if that is more than one
+	zeroFD   int    // a sparse file for Zero pages where the zero page cannot be told from a copy; -1 if unused
 	vec      []pageRegion
 
 	// beforeTrack, if a test has set it, runs between mmap and the start of tracking,
@@ -224,7 +225,7 @@ func (v *ProcessView) flushLocked() error {
 		return nil
 	}
 	err := v.apartFromCopiesLocked(s.page, s.end(), func(page, n uint64) error {
-		return v.mapLocked(s.part(page, page+n))
+		return v.mapWholeLocked(s.part(page, page+n))
 	})
 	if err != nil {
 		return fmt.Errorf("vm: map pages [%d, %d): %w", s.page, s.end(), err)
@@ -266,26 +267,6 @@ func (v *ProcessView) copiesLocked(page, end uint64) (copies runSet, err error) 
 		}
 	})
 	return copies, err
-}
-
-// widenLocked makes [page, end) begin and end between pages of the memory that is
-// mapped there: a large page cannot be taken away in part.
-func (v *ProcessView) widenLocked(page, end uint64) (uint64, uint64) {
-	if i := v.segs.first(page); i < len(v.segs) && v.segs[i].page < page {
-		page = v.wholeLocked(page).page
-	}
-	if i := v.segs.first(end - 1); i < len(v.segs) && v.segs[i].page < end {
-		end = max(end, v.wholeLocked(end-1).end())
-	}
-	return page, end
-}
-
-// wholeLocked returns the page of the mapped memory, large or not, around a page
-// that some segment has.
-func (v *ProcessView) wholeLocked(page uint64) pageRun {
-	s := v.segs[v.segs.first(page)]
-	unit := max(s.unit, 1)
-	return pageRun{page - (page-s.page)%unit, unit}
 }
 
 // countLocked brings the count of all mappings up to date.
@@ -427,8 +408,12 @@ func (v *ProcessView) Unmap(page, n uint64, copies bool) {
 	if v.closed || page == end {
 		return
 	}
-	_ = v.flushLocked() // an error made the pages Gone; now they are taken away anyway
+	v.cutPendingLocked(page, end)
 	page, end = v.widenLocked(page, end)
+	if v.large > 1 && !v.copiesPages() {
+		// Pages that could not be mapped because their neighbours did not fit may fit now.
+		page, end = v.unitsLocked(page, end)
+	}
 	if copies {
 		v.dropLocked(page, end)
 		return

@@ -68,7 +68,7 @@ func (fl *file) getBlock(iblock uint64, bh *block.BufferHead, create bool) error
 func (fl *file) populateCached(r *dax.Request) error {
 	per := uint64(pmem.PageSize / fl.fs.blockSize())
 	if r.Intent == dax.IntentWrite {
-		if err := fl.allocateBytes(r.Off, min(r.Len, int64(r.Page+1)*pmem.PageSize-r.Off)); err != nil {
+		if err := fl.allocateBytes(r.Off, min(r.Len, int64(r.Page+1)*pmem.PageSize-r.Off)); err != nil || r.Held {
 			return err
 		}
 	} else if x, err := fl.blocks(r.Page*per, r.N*per, false); err != nil {

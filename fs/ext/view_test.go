@@ -224,6 +224,76 @@ func TestViewKeepsStorage(t *testing.T) {
 	}
 }
 
+// A view that stores asks for storage for all of a cached page, though the page is there, and
+// writable, with blocks of it in holes: when it is attached, or at the store.
+func TestViewOfPartlyStoredPage(t *testing.T) {
+	ctx := context.Background()
+	for _, bs := range []int{1024, 2048} {
+		for _, full := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%d/full=%t", bs, full), func(t *testing.T) {
+				f := newFS(t, 2<<20, bs, "iomap")
+				big, fl, other := f.create("big"), f.create("file"), f.create("other")
+				for _, fl := range []*file{fl, other} {
+					if err := errors.Join(fl.Truncate(ctx, pmem.PageSize), second(fl.WriteAt(ctx, []byte{1}, 0))); err != nil {
+						t.Fatal(err)
+					}
+				}
+				fill := func() {
+					if _, err := big.WriteAt(ctx, make([]byte, 4<<20), 0); !errors.Is(err, syscall.ENOSPC) {
+						t.Fatalf("got %v, want ENOSPC", err)
+					}
+				}
+				if full {
+					fill()
+				}
+				const flags = vm.Read | vm.Write | vm.Shared
+				want := bytes.Repeat([]byte{0}, pmem.PageSize)
+				want[0] = 1
+				v, err := vm.NewView(0, 1, flags, vm.ViewOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = fl.Mapping().Attach(ctx, v, fl)
+				sv := mapSim(t, sim.New(sim.Config{}), other, 0, 1, flags)
+				serr := sv.Store(ctx, []byte{2}, pmem.PageSize-1)
+				if full {
+					if !errors.Is(err, syscall.ENOSPC) || !errors.Is(serr, syscall.ENOSPC) {
+						t.Errorf("attach: %v, store: %v, want ENOSPC", err, serr)
+					}
+				} else {
+					if err != nil || serr != nil {
+						t.Fatalf("attach: %v, store: %v", err, serr)
+					}
+					v.Bytes()[pmem.PageSize-1] = 2
+					want[pmem.PageSize-1] = 2
+					fill()
+					if err := fl.Mapping().Detach(v); err != nil {
+						t.Error(err)
+					}
+				}
+				unmapSim(t, other, sv)
+				if err := v.Close(); err != nil {
+					t.Error(err)
+				}
+				for _, fl := range []*file{fl, other} {
+					if err := fl.Sync(ctx, false); err != nil {
+						t.Errorf("sync: %v", err)
+					}
+				}
+				f.evict(fl)
+				f.evict(other)
+				for _, name := range []string{"file", "other"} {
+					fl := f.open(name).(*file)
+					compare(t, name, contents(t, fl), want)
+					f.evict(fl)
+				}
+				f.evict(big)
+				f.closeClean()
+			})
+		}
+	}
+}
+
 // The kernel reads what we wrote, and we read what it wrote.
 func TestKernelFiles(t *testing.T) {
 	if os.Getuid() != 0 {

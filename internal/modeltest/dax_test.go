@@ -29,6 +29,8 @@ type daxSystem struct {
 	carrier string
 	now     func() time.Time
 	trace   func(dax.Trace)
+	huge    *hugeStats // looked for in new views, if not nil
+	tracked bool       // views that store are mapped in small pages
 
 	fs      *godax.FS
 	handles [nhandles]*godax.File
@@ -161,6 +163,9 @@ func (s *daxSystem) doHandle(o op) outcome {
 		v, err := f.Mmap(o.Off, int(o.N), flags)
 		if err == nil {
 			s.views[o.Slot2] = v
+			if s.huge != nil && !(s.tracked && o.Arg&1 != 0) {
+				err = s.huge.look(f, v, o)
+			}
 		}
 		return only(err)
 	case opMunmap:

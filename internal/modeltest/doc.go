@@ -6,6 +6,10 @@
 //
 //	go test ./internal/modeltest -run Model -ops 100000 -seed 1 -blocksize 1024 -carrier bh
 //
+// -device puts the image on memory of huge pages: a tmpfs that has them, or huge pages of
+// which none can be mapped in part; then files, offsets and lengths are about multiples of 2 MiB,
+// and the kernel is asked what it has mapped. That needs root.
+//
 // A failing run prints the operations that led to it, shortened by leaving out
 // those that do not matter, in a form that can be added to the regression tests.
 //

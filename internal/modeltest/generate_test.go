@@ -17,10 +17,21 @@ type generator struct {
 	cfg   config
 	drain int // so many operations still are to make room
 	count int // operations until the next look at how much there is
+
+	weights *[nkinds]int
+	sum     int          // of weights
+	free    func() int64 // bytes; on huge pages
 }
 
 func newGenerator(cfg config, m *model) *generator {
-	return &generator{r: rand.New(rand.NewPCG(cfg.seed, 0x6f64)), m: m, cfg: cfg}
+	g := &generator{r: rand.New(rand.NewPCG(cfg.seed, 0x6f64)), m: m, cfg: cfg, weights: &weights}
+	if cfg.huge() {
+		g.weights = &hugeWeights
+	}
+	for _, w := range g.weights {
+		g.sum += w
+	}
+	return g
 }
 
 // weights say how often each operation comes.
@@ -33,18 +44,11 @@ var weights = [nkinds]int{
 	opRemoveXattr: 15, opReadDir: 15, opStat: 15, opLstat: 15, opSync: 2, opReopen: 1,
 }
 
-var weightSum = func() (sum int) {
-	for _, w := range weights {
-		sum += w
-	}
-	return sum
-}()
-
 // next is the next operation.
 func (g *generator) next() op {
 	if g.count--; g.count < 0 {
 		g.count = 64
-		if !g.cfg.full && g.usage() > g.cfg.size/3 {
+		if !g.cfg.full && g.crowded() {
 			g.drain = max(g.drain, 30)
 		}
 	}
@@ -52,9 +56,9 @@ func (g *generator) next() op {
 		g.drain--
 		return g.makeRoom()
 	}
-	w := g.r.IntN(weightSum)
+	w := g.r.IntN(g.sum)
 	for k := range nkinds {
-		if w -= weights[k]; w < 0 {
+		if w -= g.weights[k]; w < 0 {
 			return g.op(k)
 		}
 	}
@@ -67,6 +71,14 @@ func (g *generator) sawFull() {
 	if g.r.IntN(8) == 0 {
 		g.drain = 10 + g.r.IntN(60)
 	}
+}
+
+// crowded reports whether it is time to make room.
+func (g *generator) crowded() bool {
+	if g.free != nil {
+		return g.free() < g.cfg.size/4
+	}
+	return g.usage() > g.cfg.size/3
 }
 
 // usage is about how many bytes the files with names have, and 4 KiB for each name.
@@ -180,6 +192,9 @@ func used[T any](g *generator, slots []*T, free bool) int {
 
 // offset is an offset in or near a file of the given size.
 func (g *generator) offset(size int64) int64 {
+	if g.cfg.huge() && g.r.IntN(2) == 0 {
+		return g.edge(size)
+	}
 	switch g.r.IntN(12) {
 	case 0:
 		return size
@@ -274,11 +289,17 @@ func (g *generator) onHandle(o *op) {
 			}
 		}
 	}
+	if g.cfg.huge() {
+		g.largeHandle(o)
+	}
 	size := int64(0)
 	if h := g.m.handles[o.Slot]; h != nil {
 		size = h.n.size
 	}
 	o.Off, o.N, o.Arg = g.offset(size), g.length(), g.r.Int64N(1<<30)
+	if g.cfg.huge() {
+		g.hugeLength(o, size)
+	}
 	switch o.Kind {
 	case opFtruncate:
 		o.N, o.Off, o.Arg = o.Off, 0, 0
@@ -293,6 +314,9 @@ func (g *generator) onHandle(o *op) {
 		}
 		o.N = max(o.N, 1)
 		o.Arg = min(o.Arg%4, 1)
+		if g.cfg.huge() {
+			g.hugeView(o, size)
+		}
 	case opPin:
 		o.Slot2 = used(g, g.m.pins[:], true)
 		o.Off = max(min(o.Off, size-1), 0)
@@ -325,6 +349,9 @@ func (g *generator) onView(o *op) {
 			if inside := v.h.n.size - v.off; inside > 0 && g.r.IntN(4) > 0 {
 				o.Off = g.r.Int64N(min(v.n, inside))
 			}
+			if g.cfg.huge() && g.r.IntN(2) == 0 {
+				o.Off = min(max(g.edge(v.off+v.n)-v.off, 0), v.n-1)
+			}
 		}
 		o.N = max(g.length(), 1)
 		if o.Kind != opLoad {
@@ -338,6 +365,9 @@ func (g *generator) onName(o *op) {
 	switch o.Kind {
 	case opTruncate:
 		o.N = g.offset(64 << 10)
+		if g.cfg.huge() && g.r.IntN(2) == 0 {
+			o.N = hugePage * g.r.Int64N(4)
+		}
 	case opMkdir:
 		o.Mode = pick(g, dirModes)
 		if g.r.IntN(10) == 0 {

@@ -28,6 +28,10 @@ type model struct {
 	handles   [nhandles]*handle
 	views     [nviews]*view
 	pins      [npins]*view
+
+	// wholeUnits: the memory is mapped in units of 2 MiB only. Where a file does not have
+	// such a unit of frames in a piece it cannot be mapped; [runner.unmappable] knows.
+	wholeUnits bool
 }
 
 func newModel(blockSize int) *model {
@@ -257,8 +261,15 @@ func (m *model) doHandle(o op, got outcome) outcome {
 	case opSeekData, opSeekHole:
 		return m.seek(n, o, got)
 	case opMmap:
+		if m.wholeUnits && got.err == errNotMappable {
+			n.fuzzy = n.fuzzy || o.Arg&1 != 0 // holes may have been filled before
+			return got
+		}
 		m.views[o.Slot2] = m.use(h, o)
 	case opPrivate:
+		if m.wholeUnits && got.err == errNotMappable {
+			return got
+		}
 		b := make([]byte, max(min(o.N, n.size-o.Off), 0))
 		n.read(b, o.Off)
 		return outcome{data: string(b)}
@@ -330,7 +341,7 @@ func (m *model) doView(o op, got outcome) outcome {
 	v := m.views[o.Slot2]
 	n := v.h.n
 	page := (v.off + o.Off + got.n) &^ (pageSize - 1)
-	noRoom := got.err == "EFAULT" && v.write && got.n < o.N && n.isZero(page, page+pageSize)
+	noRoom := got.err == "EFAULT" && got.n < o.N && (m.wholeUnits || v.write && n.isZero(page, page+pageSize))
 	if noRoom {
 		o.N = got.n
 	}

@@ -24,6 +24,7 @@ var (
 	flagFull      = flag.Bool("full", false, "let the image get full, with -blocksize")
 	flagKernel    = flag.Bool("kernel", false, "run the kernel's driver beside, with -blocksize")
 	flagShrink    = flag.Duration("shrink", 30*time.Second, "how long to shorten a failing run")
+	flagDevice    = flag.String("device", memoryDevice, "memory of the image, with -blocksize: memory, or tmpfs or hugetlb on huge pages")
 	flagCheck     = flag.Int("check", 4000, "operations from one e2fsck to the next")
 )
 
@@ -76,8 +77,14 @@ func complete(cfg config) config {
 	if cfg.check == 0 {
 		cfg.check = *flagCheck
 	}
+	if cfg.device == "" {
+		cfg.device = memoryDevice
+	}
 	if cfg.size == 0 {
 		cfg.size = 64 << 20
+		if cfg.huge() {
+			cfg.size = 128 << 20
+		}
 		if cfg.full {
 			cfg.size = int64(cfg.blockSize) * 3 << 10
 		}
@@ -97,7 +104,7 @@ func configs() []config {
 	if *flagBlockSize > 0 {
 		return []config{complete(config{
 			blockSize: *flagBlockSize, inodeSize: *flagInodeSize, size: *flagSize, mke2fs: *flagMke2fs, full: *flagFull,
-			kernel: *flagKernel,
+			kernel: *flagKernel, device: *flagDevice,
 		})}
 	}
 	var list []config
@@ -128,12 +135,24 @@ func TestModel(t *testing.T) {
 	}
 }
 
+// TestHuge is TestModel on memory of huge pages: large files, offsets and lengths around
+// the edges of 2 MiB, and a look at what the kernel has mapped.
+func TestHuge(t *testing.T) {
+	daxtest.Tool(t, "e2fsck")
+	for i, device := range []string{tmpfsDevice, hugetlbDevice} {
+		t.Run(device, func(t *testing.T) {
+			testConfig(t, complete(config{blockSize: pageSize, device: device, seed: firstSeed() + uint64(i), ops: ops()}))
+		})
+	}
+}
+
 // testConfig makes a run for each carrier.
 func testConfig(t *testing.T, cfg config) {
 	carriers := []string{"iomap", "bh"}
 	if *flagCarrier != "" {
 		carriers = []string{*flagCarrier}
 	}
+	reserve(t, &cfg)
 	var first *result
 	for _, carrier := range carriers {
 		cfg.carrier = carrier
@@ -143,7 +162,10 @@ func testConfig(t *testing.T, cfg config) {
 			report(t, cfg, res)
 			return
 		}
-		t.Logf("%v: %d operations, %d times no space, errors %v, %v", cfg, len(res.log), res.full, res.errors, time.Since(start).Round(time.Millisecond))
+		t.Logf("%v: %d operations, %d times no space, errors %v, %v%v", cfg, len(res.log), res.full, res.errors, time.Since(start).Round(time.Millisecond), res.huge)
+		if cfg.huge() && len(res.log) >= defaultOps && res.huge.bytes == 0 {
+			t.Errorf("%v: nothing was ever mapped in pages of 2 MiB", cfg)
+		}
 		if first == nil {
 			first = res
 			continue

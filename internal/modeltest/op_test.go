@@ -195,14 +195,12 @@ func class(err error) string {
 func fill(b []byte, seed int64) {
 	x := uint64(seed)*0x9e3779b97f4a7c15 + 0x1234567
 	var w [8]byte
-	for i := range b {
-		if i%8 == 0 {
-			x ^= x << 13
-			x ^= x >> 7
-			x ^= x << 17
-			binary.LittleEndian.PutUint64(w[:], x)
-		}
-		b[i] = w[i%8] | 1
+	for len(b) > 0 {
+		x ^= x << 13
+		x ^= x >> 7
+		x ^= x << 17
+		binary.LittleEndian.PutUint64(w[:], x|0x0101010101010101)
+		b = b[copy(b, w[:]):]
 	}
 }
 

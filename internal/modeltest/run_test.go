@@ -27,19 +27,24 @@ type config struct {
 	blockSize int
 	inodeSize int
 	carrier   string
-	size      int64 // bytes of the image
-	mke2fs    bool  // made by mke2fs, not by Format
-	full      bool  // no care is taken that there is room
-	kernel    bool  // the kernel's driver runs beside
-	far       int64 // bound of offsets in sparse files
-	longest   int64 // bound of lengths
-	longXattr int64 // bound of attributes
-	check     int   // operations from one look at the whole image to the next
+	device    string // kind of memory: memoryDevice, tmpfsDevice or hugetlbDevice
+	dir       string // of the image, on tmpfs
+	size      int64  // bytes of the image
+	mke2fs    bool   // made by mke2fs, not by Format
+	full      bool   // no care is taken that there is room
+	kernel    bool   // the kernel's driver runs beside
+	far       int64  // bound of offsets in sparse files
+	longest   int64  // bound of lengths
+	longXattr int64  // bound of attributes
+	check     int    // operations from one look at the whole image to the next
 }
 
 func (c config) String() string {
 	s := fmt.Sprintf("-seed %d -ops %d -blocksize %d -inodesize %d -carrier %s -size %d", c.seed, c.ops, c.blockSize,
 		c.inodeSize, c.carrier, c.size)
+	if c.huge() {
+		s += " -device " + c.device
+	}
 	for _, f := range []struct {
 		on   bool
 		name string
@@ -61,6 +66,7 @@ type result struct {
 	kinds   [nkinds]int
 	errors  map[string]int
 	full    int // how often there was no space
+	huge    hugeStats
 	failure error
 }
 
@@ -81,6 +87,7 @@ type runner struct {
 // run executes list, or if that is nil as many operations as cfg says.
 func run(cfg config, list []op) *result {
 	r := &runner{cfg: cfg, m: newModel(cfg.blockSize), res: &result{errors: map[string]int{}}}
+	r.m.wholeUnits = cfg.device == hugetlbDevice
 	r.gen = newGenerator(cfg, r.m)
 	r.m.now = startTime
 	if err := r.run(list); err != nil {
@@ -107,6 +114,11 @@ func (r *runner) run(list []op) (err error) {
 	r.dax = &daxSystem{
 		dev: dev, carrier: r.cfg.carrier, trace: r.traced,
 		now: func() time.Time { return time.Unix(r.m.now, 0) },
+	}
+	if r.cfg.huge() {
+		r.dax.huge = &r.res.huge
+		r.dax.tracked = r.cfg.device == tmpfsDevice
+		r.gen.free = func() int64 { return int64(r.dax.fs.Statfs().Free) * int64(r.cfg.blockSize) }
 	}
 	if r.cfg.kernel {
 		if r.other, err = newKernelSystem(dev, r.cfg.blockSize); err != nil {
@@ -178,6 +190,9 @@ func (r *runner) step(o op) error {
 		if err := r.believable(o); err != nil {
 			return err
 		}
+	}
+	if err := r.unmappable(o, got); err != nil {
+		return err
 	}
 	h := fnv.New64a()
 	fmt.Fprint(h, got)
@@ -406,9 +421,9 @@ func writeSparse(b []byte) (string, error) {
 	return f.Name(), f.Truncate(int64(len(b)))
 }
 
-// newDevice makes a memory device with an empty file system.
+// newDevice makes a device of the run's kind of memory with an empty file system.
 func newDevice(cfg config) (pmem.Device, error) {
-	dev, err := pmem.NewMemory(cfg.size, pmem.MemoryOptions{})
+	dev, err := openMemory(cfg)
 	if err != nil {
 		return nil, err
 	}

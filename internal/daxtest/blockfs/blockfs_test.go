@@ -1,6 +1,7 @@
 package blockfs_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"syscall"
@@ -8,6 +9,7 @@ import (
 
 	"godax/internal/daxtest/blockfs"
 	"godax/internal/daxtest/sched"
+	"godax/pmem"
 )
 
 // The instrument itself: what it does agrees with a plain slice of bytes.
@@ -104,6 +106,47 @@ func TestSG1_SpaceAfterCommit(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A device goes away under files that have blocks on it and on another: what lies on it is
+// an error from then on, what was dirty there is reported once, the rest is served.
+//
+// Guards I35, I39, I43, I48.
+func TestSG10_DeviceRemoved(t *testing.T) {
+	eachOrder(t, blockfs.Config{Stripe: 4}, func(t *testing.T, w *world) {
+		w.bad = true
+		f := w.file(pages(1, 8)) // the first half on one device, the second on the other
+		w.ok(w.fs.Sync(ctx))
+		v := w.view(f, 0, 8, sharedRW)
+		store(t, v, pages(50, 8), 0)
+		seen := f.M.WritebackErrors()
+		w.devs[0].Remove()
+		if err := f.M.WritebackError(&seen); !errors.Is(err, pmem.ErrRemoved) || f.M.WritebackError(&seen) != nil {
+			t.Errorf("reported: %v", err)
+		}
+		for _, l := range v.Translations() {
+			if l.PFN.Device() == w.devs[0].ID() {
+				t.Errorf("translation %+v", l)
+			}
+		}
+		if n, _ := f.M.Pages(); n != 4 {
+			t.Errorf("%d pages are left in the index", n)
+		}
+		for page := range int64(8) {
+			b, want := make([]byte, 1), error(nil)
+			if page < 4 {
+				want = pmem.ErrRemoved
+			}
+			_, read := f.Read(ctx, b, page*pageSize)
+			_, write := f.Write(ctx, []byte{byte(50 + page)}, page*pageSize)
+			for _, err := range []error{v.Load(ctx, b, page*pageSize), v.Store(ctx, []byte{byte(50 + page)}, page*pageSize), read, write} {
+				isErr(t, err, want)
+			}
+			if page >= 4 && b[0] != byte(50+page) {
+				t.Errorf("page %d is %d", page, b[0])
+			}
+		}
+	})
 }
 
 // Frozen, the file system lets nobody change a file, also not through a page that was

@@ -75,7 +75,7 @@ func TestSF8_CrashInCopyOnWrite(t *testing.T) {
 				}
 				for _, d := range w.devs {
 					d.Hook(func(c psim.Call) {
-						if len(crashes) < 60 {
+						if len(crashes) < 24 {
 							look(fmt.Sprint("crash in call ", c), false)
 						}
 					})
@@ -91,6 +91,8 @@ func TestSF8_CrashInCopyOnWrite(t *testing.T) {
 					w.write(f, data, off)
 				}
 				look("after it", false)
+				w.ok(other.Fsync(ctx, 0, 1)) // commits the metadata of both
+				look("after an fsync of the other", false)
 				if how == "sync store" {
 					// The metadata is durable; the user makes the data so, line by line.
 					for p := range uint64(3) {

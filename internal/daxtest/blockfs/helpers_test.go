@@ -8,6 +8,7 @@ import (
 	"os"
 	"testing"
 
+	"godax/dax"
 	"godax/internal/daxtest/blockfs"
 	"godax/internal/daxtest/sched"
 	"godax/pmem"
@@ -38,13 +39,18 @@ type world struct {
 	bad   bool // media went bad: what the file system says cannot be written back
 }
 
-// newWorld makes a file system on devices of 128 pages, and checks it at the end.
+// newWorld makes a file system on devices of 128 pages, or for real huge pages 4096, and
+// checks it at the end.
 func newWorld(t testing.TB, c blockfs.Config, devices int) *world {
 	t.Helper()
 	w := &world{t: t, views: map[*sim.View]*blockfs.File{}}
 	var list []pmem.Device
+	size := int64(128)
+	if c.Mapping.PMDOrder == dax.PMDOrder {
+		size = 4096
+	}
 	for range devices {
-		d, err := psim.New(128 * pageSize)
+		d, err := psim.New(size * pageSize)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -224,10 +230,12 @@ func isErr(t testing.TB, err, want error) {
 
 // eachOrder runs the test with small and with huge slots that the file's pages fill.
 func eachOrder(t *testing.T, c blockfs.Config, test func(t *testing.T, w *world)) {
-	for _, huge := range []bool{false, true} {
-		t.Run(fmt.Sprintf("huge=%t", huge), func(t *testing.T) {
+	for _, order := range []uint{0, 1, 2, 3} {
+		t.Run(fmt.Sprintf("order %d", order), func(t *testing.T) {
 			c := c
-			c.Mapping.NoHuge, c.Scatter = !huge, !huge
+			if c.Mapping.PMDOrder = order; order == 0 {
+				c.Mapping.PMDOrder, c.Mapping.NoHuge, c.Scatter = 2, true, true
+			}
 			test(t, newWorld(t, c, 2))
 		})
 	}

@@ -72,7 +72,7 @@ func TestSC28_CopyOnWriteBesideAStore(t *testing.T) {
 							t.Errorf("page %d: block %v with %d references", p, x, w.fs.Refs(x.Block))
 						}
 					}
-					if n := w.fs.Taken() - taken; n != 3 && n != 4 {
+					if n := w.fs.Taken() - taken; n < 3 || n > 8 { // at least what is touched, at most a huge page
 						t.Errorf("%d blocks for copies", n)
 					}
 				})
@@ -171,10 +171,6 @@ func TestSC30_RemapBesideAStore(t *testing.T) {
 					other[100] = 'g'
 					w.holds("f", f, mine)
 					w.holds("g", g, other)
-					x, _ := f.Ext(7)
-					if y, _ := g.Ext(7); w.fs.Refs(x.Block) < 2 && point != hook.ExtentKnown && x != y && !dedupe {
-						t.Errorf("page 7 is not shared: %v, %v", x, y)
-					}
 				})
 			})
 		}

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"godax/dax"
 	"godax/internal/daxtest/blockfs"
 )
 
@@ -67,6 +68,37 @@ func TestSB25_StoresToSharedPages(t *testing.T) {
 			}
 		}
 	})
+}
+
+// With pages of 2 MiB a store copies all of the huge page, once, and maps it huge.
+//
+// Guards I27, I28, I18, I57, T59.
+func TestSB25_RealHugePages(t *testing.T) {
+	w := newWorld(t, blockfs.Config{Stripe: 4096, Mapping: dax.Config{PMDOrder: dax.PMDOrder}}, 1)
+	const size = pageSize << dax.PMDOrder
+	want := bytes.Repeat(pages(1, 128), 8)
+	f, other := w.pair(want)
+	v := w.view(f, 0, 1024, sharedRW)
+	load(t, v, 0, 2*size)
+	before, calls := w.fs.Taken(), f.Calls()
+	store(t, v, []byte("one store"), size+12345)
+	if n, c := w.fs.Taken()-before, f.Calls()-calls; n != 512 || c != 1 {
+		t.Errorf("%d blocks in %d calls", n, c)
+	}
+	for _, l := range v.Translations() {
+		if l.Order != dax.PMDOrder {
+			t.Errorf("translation %+v", l)
+		}
+	}
+	w.holds("other", other, want)
+	now := slices.Clone(want)
+	copy(now[size+12345:], "one store")
+	w.holds("file", f, now)
+	w.ok(f.Unshare(ctx, 5, 1))
+	if n := w.fs.Taken() - before; n != 513 {
+		t.Errorf("%d blocks after unshare of a page", n)
+	}
+	w.holds("file", f, now)
 }
 
 // The same with write(2), with parts of files at other places, and across the border
@@ -222,7 +254,7 @@ func TestSB31_PartOfASharedPage(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/view=%t/%d", source, view, at), func(t *testing.T) {
 					eachOrder(t, blockfs.Config{SourceHoles: true}, func(t *testing.T, w *world) {
 						// All blocks hold what must not be seen.
-						junk := w.file(bytes.Repeat([]byte{0x66}, 200*pageSize))
+						junk := w.file(bytes.Repeat([]byte{0x66}, 60*pageSize))
 						w.ok(w.fs.Remove(ctx, junk))
 						w.ok(w.fs.Commit())
 						f, g := w.fs.Create(), w.fs.Create()

@@ -99,6 +99,7 @@ func (s *space) undo(b Block) {
 // Blocks lie so that huge pages can be used, or with Scatter so that they cannot.
 func (fs *FS) allocLocked(f *File, page, n uint64) (Block, uint64, error) {
 	s := &fs.space
+	n = min(n, fs.cfg.Stripe-page%fs.cfg.Stripe)
 	if s.limit >= 0 {
 		if s.taken >= s.limit {
 			return Block{}, 0, syscall.ENOSPC
@@ -124,7 +125,7 @@ func (fs *FS) allocLocked(f *File, page, n uint64) (Block, uint64, error) {
 // a place of the page's colour with room for the rest of its huge page, else anywhere.
 func (fs *FS) findLocked(f *File, page, n uint64) (Block, bool) {
 	s, run := &fs.space, uint64(1)<<fs.cfg.Mapping.PMDOrder
-	if e, ok := f.ext[page-1]; ok && page%run != 0 && !fs.cfg.Scatter {
+	if e, ok := f.ext[page-1]; ok && page%run != 0 && page%fs.cfg.Stripe != 0 && !fs.cfg.Scatter {
 		if b := (Block{e.Block.Dev, e.Block.Page + 1}); s.isFree(b) {
 			return b, true
 		}

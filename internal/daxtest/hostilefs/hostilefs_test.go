@@ -350,7 +350,7 @@ func TestSH12_PopulateReenters(t *testing.T) {
 	}{
 		"fault":      {func(f *hostilefs.File) error { _, err := f.M.ReadAt(ctx, make([]byte, 1), 9*pageSize, f); return err }, "waits for inval lock while it holds entry lock"},
 		"invalidate": {func(f *hostilefs.File) error { f.M.WriteFrom(ctx, 9*pageSize, 1, f, nil); return nil }, "waits for inval lock while it holds entry lock"},
-		"inode lock": {func(f *hostilefs.File) error { inode.Lock(); inode.Unlock(); return nil }, "waits for inode lock while it holds"},
+		"inode lock": {func(f *hostilefs.File) error { inode.Lock(); defer inode.Unlock(); return nil }, "waits for inode lock while it holds"},
 		"nothing":    {func(f *hostilefs.File) error { return nil }, ""},
 	} {
 		t.Run(what, func(t *testing.T) {
