@@ -180,6 +180,34 @@ func TestCachedFillError(t *testing.T) {
 	isErr(t, err, dax.ErrNotMappable)
 }
 
+// TestSC35_CachedChangeFails: a change of the layout that fails loses nothing of a cached
+// page that was stored to, whose frame is the only place of its bytes.
+//
+// Guards I33, T17.
+func TestSC35_CachedChangeFails(t *testing.T) {
+	c := newCached(t, 6, 8, 16)
+	want := bytes.Clone(c.disk)
+	copy(want[pageSize+5:], "stored")
+	if _, err := c.m.WriteAt(ctx, []byte("stored"), pageSize+5, c); err != nil {
+		t.Fatal(err)
+	}
+	fails := func() error { return syscall.EIO }
+	isErr(t, c.m.PunchHole(ctx, 0, 4*pageSize, c, fails), syscall.EIO)
+	isErr(t, c.m.BreakLayout(ctx, 1, 1, fails), syscall.EIO)
+	equal(t, "nothing has changed", c.readAll(t), want)
+	if _, err := c.m.Writeback(ctx, 0, c.m.Size()); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "written back", c.disk, want)
+	// One that succeeds gives the frame back.
+	if err := c.m.BreakLayout(ctx, 0, 6, func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.frames.InUse(); n != 0 {
+		t.Errorf("%d frames in use", n)
+	}
+}
+
 func TestCachedMappedAndPinnedStay(t *testing.T) {
 	c := newCached(t, 12, 1, 16)
 	s := newSpace()

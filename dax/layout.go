@@ -31,19 +31,37 @@ func (m *Mapping) BreakLayout(ctx context.Context, page, n uint64, change func()
 // held exclusively, and nothing is pinned.
 //
 // If change fails the bytes that were dirty may live on where they are, with no entry left
-// to say so (I33): they are flushed then. Cached pages are not; their copy is gone.
+// to say so (I33): they are flushed then. A cached page, which is the only place of its bytes,
+// comes back as it was, for the next writeback to find out what has become of its blocks.
 func (m *Mapping) changeLayout(page, n uint64, change func() error) error {
 	m.unmap(page, n, false)
 	hook.At(hook.LayoutIdle, m, page)
 	dirty := m.remove(page, n)
 	hook.At(hook.LayoutRemoved, m, page)
 	err := change()
-	if err != nil {
-		for _, s := range dirty {
-			err = errors.Join(err, m.flushRemoved(s))
+	if err == nil {
+		m.forget(dirty)
+		return nil
+	}
+	for _, s := range dirty {
+		if s.word.is(wCached) {
+			m.mu.Lock()
+			m.storeLocked(s.page, s.order, s.word, marks{dirty: true})
+			m.mu.Unlock()
+			continue
 		}
+		err = errors.Join(err, m.flushRemoved(s))
 	}
 	return err
+}
+
+// forget gives the frames of cached pages back that remove returned.
+func (m *Mapping) forget(removed []slot) {
+	for _, s := range removed {
+		if s.word.is(wCached) {
+			m.cfg.Frames.free(s.word.pfn())
+		}
+	}
 }
 
 // flushRemoved flushes the frames of an entry that is not in the index any more. The next
@@ -170,8 +188,8 @@ func (m *Mapping) waitIdle(ctx context.Context, page, n uint64) error {
 // remove deletes the entries of the range, waiting for those that a writeback
 // holds. What a partly covered entry says about pages outside the range is stored
 // again; with a view it counts as dirty, because the view's own record of what was
-// written went with its translations. It returns the entries without a copy that were
-// dirty, or may have been.
+// written went with its translations. It returns the entries that were dirty, or may have
+// been; those of cached pages keep their frames until forget.
 //
 // Locks: inval exclusive.
 func (m *Mapping) remove(page, n uint64) (dirty []slot) {
@@ -201,10 +219,10 @@ func (m *Mapping) remove(page, n uint64) (dirty []slot) {
 			m.restoreLocked(old, last+1, old.end(), keep)
 		}
 		switch {
-		case w.is(wCached):
-			m.cfg.Frames.free(w.pfn())
 		case keep.dirty && w.is(wMapped):
 			dirty = append(dirty, old)
+		case w.is(wCached):
+			m.cfg.Frames.free(w.pfn())
 		}
 		if next = old.end(); next > last || next == 0 {
 			return dirty
@@ -240,7 +258,7 @@ func (m *Mapping) Invalidate(page, n uint64) error {
 		}
 		m.unmap(page, n, false)
 	}
-	m.remove(page, n)
+	m.forget(m.remove(page, n))
 	return nil
 }
 
@@ -278,6 +296,6 @@ func (m *Mapping) Evict(ctx context.Context, discard bool) error {
 	m.mu.Lock()
 	m.dead = true
 	m.mu.Unlock()
-	m.remove(0, ToEnd)
+	m.forget(m.remove(0, ToEnd))
 	return nil
 }

@@ -49,7 +49,7 @@ func (m *Mapping) Truncate(ctx context.Context, size int64, p Populator, change 
 	// hold inval from the check until its page is mapped.
 	m.unmap(end, ToEnd-end, true)
 	hook.At(hook.LayoutIdle, m, end)
-	m.remove(end, ToEnd-end)
+	m.forget(m.remove(end, ToEnd-end))
 	hook.At(hook.LayoutRemoved, m, end)
 	return change()
 }

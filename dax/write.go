@@ -163,7 +163,7 @@ func (m *Mapping) dropPastEnd() {
 	}
 	_ = m.inval.Lock(nil) // cannot fail without a context
 	defer m.inval.Unlock()
-	m.remove(m.pageEnd(), ToEnd)
+	m.forget(m.remove(m.pageEnd(), ToEnd))
 }
 
 // grow publishes the size after n bytes were stored up to end. Views that see the
