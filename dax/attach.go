@@ -85,6 +85,10 @@ func (m *Mapping) detachLocked(v vm.View) {
 	}
 }
 
+// mustRefill reports whether a change has to be refused because ctx forbids to wait and a
+// view without demand faults would have to be filled again, which can take long.
+func (m *Mapping) mustRefill(ctx context.Context) bool { return m.fills.Load() > 0 && !mayWait(ctx) }
+
 // settle fills the views again that an operation took translations from. What
 // cannot be had raises SIGBUS when touched. Called with neither inval nor an entry
 // lock held.

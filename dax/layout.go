@@ -27,14 +27,13 @@ func (m *Mapping) BreakLayout(ctx context.Context, page, n uint64, change func()
 	return m.changeLayout(page, n, change)
 }
 
-// changeLayout takes everything that refers to the pages away and runs change. inval is
-// held exclusively, and nothing is pinned.
+// changeLayout takes everything that still refers to the pages away and runs change. inval
+// has been held exclusively since lockIdle took their translations.
 //
 // If change fails the bytes that were dirty may live on where they are, with no entry left
 // to say so (I33): they are flushed then. A cached page, which is the only place of its bytes,
 // comes back as it was, for the next writeback to find out what has become of its blocks.
 func (m *Mapping) changeLayout(page, n uint64, change func() error) error {
-	m.unmap(page, n, false)
 	hook.At(hook.LayoutIdle, m, page)
 	dirty := m.remove(page, n)
 	hook.At(hook.LayoutRemoved, m, page)
@@ -83,7 +82,7 @@ func (m *Mapping) flushRemoved(s slot) error {
 // have changed nothing, and a view without demand faults would lose the stores made during
 // the wait.
 func (m *Mapping) lockIdle(ctx context.Context, page, n uint64) error {
-	if !mayWait(ctx) && m.fills.Load() > 0 {
+	if m.mustRefill(ctx) {
 		return ErrWouldBlock
 	}
 	for {

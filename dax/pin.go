@@ -84,7 +84,7 @@ func (m *Mapping) Pin(ctx context.Context, off, n int64, flags PinFlags, p Popul
 		return nil, syscall.EROFS
 	}
 	if write {
-		if !mayWait(ctx) && m.fills.Load() > 0 {
+		if m.mustRefill(ctx) {
 			return nil, ErrWouldBlock
 		}
 		defer m.settle() // holes that get storage were zero pages in views

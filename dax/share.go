@@ -23,7 +23,7 @@ func (m *Mapping) Unshare(ctx context.Context, off, n int64, p Populator) error 
 	if err != nil || n == 0 {
 		return err
 	}
-	if !mayWait(ctx) && m.fills.Load() > 0 {
+	if m.mustRefill(ctx) {
 		return ErrWouldBlock
 	}
 	defer m.settle()

@@ -72,16 +72,14 @@ func (m *Mapping) shift(ctx context.Context, off, size int64, change func() erro
 	return nil
 }
 
-// cleanOut takes the translations of the range away and makes what is dirty in it durable
-// (5.8 steps 2 and 3): its bytes go on living, elsewhere or in other hands. inval is held
-// exclusively, so that nothing can be stored there afterwards but by write(2), which the
-// inode lock excludes.
+// cleanOut makes what is dirty in the range durable (5.8 step 2): its bytes go on living,
+// elsewhere or in other hands. inval has been held exclusively since lockIdle took the
+// translations, so that nothing can be stored there but by write(2), which the inode lock
+// excludes.
 func (m *Mapping) cleanOut(ctx context.Context, page, n uint64) error {
 	if n == 0 || page > math.MaxInt64/pmem.PageSize {
 		return nil // no file has bytes there
 	}
-	m.unmap(page, n, false)
-	m.dirtyUnseen(page, n)
 	off := int64(page) * pmem.PageSize
 	length := int64(math.MaxInt64)
 	if n < uint64(math.MaxInt64-off)/pmem.PageSize {

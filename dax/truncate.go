@@ -57,7 +57,7 @@ func (m *Mapping) Truncate(ctx context.Context, size int64, p Populator, change 
 // extend is the growing half of Truncate. Views that were past the end have pages
 // to gain.
 func (m *Mapping) extend(ctx context.Context, old, size int64, p Populator, change func() error) error {
-	if !mayWait(ctx) && m.fills.Load() > 0 {
+	if m.mustRefill(ctx) {
 		return ErrWouldBlock
 	}
 	if err := m.zeroTail(ctx, p); err != nil {

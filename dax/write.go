@@ -87,7 +87,7 @@ func (m *Mapping) WriteFrom(ctx context.Context, off, n int64, p Populator, f fu
 	if n == 0 {
 		return 0, nil
 	}
-	if !mayWait(ctx) && (m.fills.Load() > 0 || n > m.size.Load()-off) {
+	if m.mustRefill(ctx) || !mayWait(ctx) && n > m.size.Load()-off {
 		return 0, ErrWouldBlock // as WriteAt
 	}
 	defer m.settle()
@@ -304,7 +304,7 @@ func (m *Mapping) fillForWrite(ctx context.Context, off, n int64, p Populator) e
 	if off%pmem.PageSize != 0 {
 		order = 0
 	}
-	if !mayWait(ctx) && m.fills.Load() > 0 {
+	if m.mustRefill(ctx) {
 		return ErrWouldBlock // a hole that is filled may be a zero page in views
 	}
 	s, err := m.answer(ctx, q, order, p)
