@@ -13,6 +13,7 @@ import (
 // openFlags are the flags of every command that opens an image.
 type openFlags struct {
 	carrier string
+	devices []string
 	shared  bool
 }
 
@@ -22,6 +23,7 @@ func (o *openFlags) add(cmd *cobra.Command) {
 	if err := cmd.RegisterFlagCompletionFunc("carrier", cobra.FixedCompletions([]string{"iomap", "bh"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag was declared on the line above
 	}
+	cmd.Flags().StringArrayVar(&o.devices, "device", nil, "a further device of the file system; may be repeated")
 }
 
 // addShared declares --shared, for commands that only read.
@@ -38,6 +40,7 @@ func (o *openFlags) open(image string, write bool) (*godax.FS, error) {
 		ReadOnly: !write,
 		Shared:   o.shared && !write,
 		Carrier:  o.carrier,
+		Devices:  o.devices,
 		UID:      uint32(max(os.Getuid(), 0)),
 		GID:      uint32(max(os.Getgid(), 0)),
 	})
