@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"godax/vm"
+	"godax/xarray"
 )
 
 // Entries and their locks by themselves. The PMD order is 2.
@@ -130,7 +131,7 @@ func TestSA10_WakeHandedOn(t *testing.T) {
 		m.mu.Unlock()
 		tagged := make(chan slot, 1)
 		go func() {
-			s, _, _, err := m.takeTagged(nil, 4, 5)
+			s, _, _, err := m.takeTagged(nil, 4, 5, new(xarray.Cursor))
 			if err != nil {
 				t.Error(err)
 			}
