@@ -104,7 +104,7 @@ func status(t *testing.T, field string) int64 {
 // memory but page tables. Each page of memory counts in parts in the mappings that have it
 // (Pss), so that all of them together, that of the device as well, are the file once.
 func TestViewsShareMemory(t *testing.T) {
-	const size, views = 16 * mib, 8
+	const size, views = 4 * mib, 6
 	for _, kind := range []string{"X", "C"} {
 		data := bytes.Repeat(text(mib, 1), size/mib)
 		img := axfs.TestImage{}.Build(t, axfs.TestFile{Path: "f", Data: data, Kinds: kind}, axfs.TestFile{Path: "g", Same: "f"})
