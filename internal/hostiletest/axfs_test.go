@@ -58,7 +58,7 @@ func mutateAXFS(r *rand.Rand, img []byte) {
 			desc = 264
 		}
 		region := min(binary.BigEndian.Uint64(img[desc:]), uint64(len(img)-9))
-		size := min(binary.BigEndian.Uint64(img[desc+8:])+1, uint64(len(img)-8)-region)
+		size := min(binary.BigEndian.Uint64(img[desc+8:]), uint64(len(img)-9)-region) + 1
 		at := region + r.Uint64N(size)
 		switch kind {
 		case 0: // a field of the superblock
