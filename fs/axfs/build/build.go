@@ -219,16 +219,16 @@ func Build(ctx context.Context, src Source, out Target, o Options) (_ *Stats, er
 	}
 	b := &builder{o: o, src: src, out: out, pageSize: int64(o.PageSize), primaryOf: make(map[*inode]*inode)}
 	b.zeroDigest = digestOf(make([]byte, b.pageSize))
-	spool, err := newSpool(o.TempDir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = cmp.Or(err, spool.close()) }()
 	for _, step := range []func(context.Context) error{b.scan, b.choose, b.findDuplicates, b.hashRuns} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
 	}
+	spool, err := newSpool(o.TempDir) // after the tree was scanned: it may be in there
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = cmp.Or(err, spool.close()) }()
 	b.place()
 	if err := b.writeXIP(ctx); err != nil {
 		return nil, err

@@ -158,10 +158,7 @@ func (t memTree) check(tb testing.TB, o Options, parts ...[]byte) *axfsdec.Image
 		tb.Errorf("%d inodes for %d files", len(im.Entries), len(t))
 	}
 	for _, e := range im.Entries {
-		f := t[strings.TrimPrefix(path.Join(".", e.Path), "./")]
-		if e.Path == "/" {
-			f = t["."]
-		}
+		f := t[path.Join(".", e.Path)]
 		if f == nil {
 			tb.Errorf("%q is in no tree", e.Path)
 			continue

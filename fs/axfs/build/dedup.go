@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"hash"
+	"slices"
 
 	"godax/fs/axfs/internal/format"
 )
@@ -58,18 +59,15 @@ func (b *builder) findDuplicates(ctx context.Context) error {
 	if b.o.NoDedup {
 		return nil
 	}
-	parts := func(yield func(part) bool) {
-		for _, n := range b.nodes {
-			if len(bySize[n.size]) > 1 && b.primaryOf[n] == nil && n.isType(format.ModeRegular) {
-				if !yield(part{n, []span{{0, b.pagesOf(int64(n.size))}}}) {
-					return
-				}
-			}
+	var alike []part // files of the same size
+	for _, n := range b.nodes {
+		if b.primaryOf[n] == nil && n.isType(format.ModeRegular) && len(bySize[n.size]) > 1 {
+			alike = append(alike, part{n, []span{{0, b.pagesOf(int64(n.size))}}})
 		}
 	}
 	first := make(map[fileKey]*inode)
 	all := summer{sha256.New()}
-	return b.read(ctx, parts, true, nil, func(c *chunk) error {
+	return b.read(ctx, slices.Values(alike), true, nil, func(c *chunk) error {
 		all.add(c, b.zeroDigest)
 		if c.end() < b.pagesOf(int64(c.n.size)) {
 			return nil
