@@ -271,6 +271,13 @@ func (n *Node) stepLocked(name string) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	return n.childLocked(name, ino)
+}
+
+// childLocked is the inode that the entry name of the directory n leads to.
+//
+// n.mu is held, shared at least.
+func (n *Node) childLocked(name string, ino uint64) (*Node, error) {
 	child, err := n.m.get(ino)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {

@@ -68,6 +68,23 @@ func (n *Node) ReadDir(pos uint64, yield func(Dirent) bool) error {
 	return n.dir.ReadDir(pos, yield)
 }
 
+// ReadDirNodes is ReadDir with the inode of each entry and its attributes. An inode that cannot
+// be read is nil. keep says that yield has taken the reference over.
+func (n *Node) ReadDirNodes(pos uint64, yield func(e Dirent, child *Node, a Attr) (more, keep bool)) error {
+	return n.ReadDir(pos, func(e Dirent) bool {
+		child, err := n.childLocked(e.Name, e.Ino)
+		if err != nil {
+			more, _ := yield(e, nil, Attr{})
+			return more
+		}
+		more, keep := yield(e, child, child.Attr())
+		if !keep {
+			child.Put()
+		}
+		return more
+	})
+}
+
 // Readlink returns the target of a symbolic link; EINVAL for anything else.
 func (n *Node) Readlink() (string, error) {
 	if n.link == nil {
