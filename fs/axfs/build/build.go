@@ -12,12 +12,13 @@
 // mapped in larger pages where file offset and image offset agree, so:
 //
 //   - a run of chosen pages with a whole aligned 2 MiB in it lies where its image offset is congruent to its file
-//     offset modulo 2 MiB, always;
+//     offset modulo 2 MiB, as long as the gaps that this leaves can be filled with other files, or are
+//     [Options].MaxPadding percent of all chosen pages at most; the files with most pages come first;
 //   - a run with a whole aligned 64 KiB in it lies congruent modulo 64 KiB, if that leaves a gap of a
 //     quarter of the run at most;
 //   - other runs follow whatever was before.
 //
-// The files with runs of the first kind are placed first. The gaps that they leave are filled with the files of the other
+// Files with runs of the first kind are placed first. The gaps that they leave are filled with the files of the other
 // kinds, and the one before the first with the tables. What stays empty is [Stats].XIPPadding.
 //
 // # What is stored once
@@ -64,11 +65,15 @@ type Options struct {
 	XIP  XIP  // which pages are in place
 	Tail Tail // what becomes of the short last page of a file that is to be in place
 
+	// MaxPadding is how many pages may stay empty for the sake of pages of 2 MiB, in percent of
+	// the pages in place; 0 means 15, negative none.
+	MaxPadding int
+
 	// Second, if not nil, gets what need not be mapped: the image is split. The first
 	// part has superblock, XIP pages, tables and names.
 	Second Target
 
-	Timestamp uint64 // of all files, seconds since 1970
+	Timestamp uint64 // of all files, seconds since 1970, up to the year 9999
 	AllRoot   bool   // all files belong to user and group 0
 
 	// Exclude are files to leave out, wherever they are in the tree.
@@ -167,6 +172,15 @@ func (o *Options) check() error {
 	}
 	if o.Level < zlib.BestSpeed || o.Level > zlib.BestCompression {
 		return fmt.Errorf("compression level %d is not from 1 to 9", o.Level)
+	}
+	if o.Timestamp > maxTime {
+		return fmt.Errorf("time %d is after the year 9999", o.Timestamp)
+	}
+	switch {
+	case o.MaxPadding == 0:
+		o.MaxPadding = 15
+	case o.MaxPadding < 0:
+		o.MaxPadding = 0
 	}
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
@@ -282,5 +296,8 @@ func (s *spool) close() error {
 	return errors.Join(errs...)
 }
 
-// Limits of the format.
-const maxName = format.MaxName
+// Limits: of the format, and of what readers believe.
+const (
+	maxName = format.MaxName
+	maxTime = 253402300799 // end of the year 9999
+)

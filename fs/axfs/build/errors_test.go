@@ -21,6 +21,7 @@ func TestRefused(t *testing.T) {
 		{"odd block", nil, Options{BlockSize: 5000}, "block size 5000"},
 		{"block pages", nil, Options{BlockPages: -1}, "-1 pages"},
 		{"level", nil, Options{Level: 10}, "level 10"},
+		{"time", nil, Options{Timestamp: maxTime + 1}, "after the year 9999"},
 		{"glob", nil, Options{XIP: XIP{Globs: []string{"["}}}, `pattern "["`},
 		{"mode", nil, Options{XIP: XIP{Mode: 9}}, "no way 9"},
 		{"long name", func(t memTree) { t.file(strings.Repeat("x", 256), nil) }, Options{}, "name of 256 bytes"},

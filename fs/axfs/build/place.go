@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"math/bits"
 	"slices"
 )
@@ -33,6 +34,7 @@ type placer struct {
 	end          uint64 // of what is placed
 	gaps         [64][]span
 	gapPages     uint64 // in gaps
+	budget       uint64 // pages that gaps before huge runs may take
 }
 
 func newPlacer(pageSize int64) *placer {
@@ -47,8 +49,9 @@ func (p *placer) lay(segs []*segment, at uint64) uint64 {
 	for _, s := range segs {
 		start := at
 		switch {
-		case s.holds(p.huge):
+		case s.holds(p.huge) && up(at, s.page, p.huge)-at <= p.budget:
 			start = up(at, s.page, p.huge)
+			p.budget -= start - at
 		case s.holds(p.medium):
 			if start = up(at, s.page, p.medium); start-at > s.n/4 {
 				start = at
@@ -145,6 +148,11 @@ func (b *builder) place() {
 			files[class] = append(files[class], own)
 		}
 	}
+	// Long runs first: they gain most by what gaps take.
+	slices.SortStableFunc(files[0], func(a, b []*segment) int { return cmp.Compare(pagesIn(b), pagesIn(a)) })
+	others := pagesIn(slices.Concat(slices.Concat(files[1:]...)...)) // what can fill gaps
+	total := others + pagesIn(slices.Concat(files[0]...))
+	p.budget = others + total*uint64(b.o.MaxPadding)/100
 	for _, class := range files {
 		for _, segs := range class {
 			p.place(segs)
@@ -159,6 +167,14 @@ func (b *builder) place() {
 		b.xipBase = hugeSize
 	}
 	b.settle(p)
+}
+
+// pagesIn is the number of pages of runs.
+func pagesIn(segs []*segment) (n uint64) {
+	for _, s := range segs {
+		n += s.n
+	}
+	return n
 }
 
 // settle notes the places of runs that share one, of their pages, and counts.

@@ -21,7 +21,7 @@ func TestPlaceRuns(t *testing.T) {
 		{"medium in step", []span{{0, 17}, {0, 64}}, []uint64{0, 32}},
 		{"too wide a gap", []span{{0, 17}, {0, 16}}, []uint64{0, 17}},
 		{"medium from the middle", []span{{7, 100}}, []uint64{7}},
-		{"huge", []span{{0, 5}, {0, 513}, {0, 600}}, []uint64{513, 0, 1024}},
+		{"huge", []span{{0, 5}, {0, 513}, {0, 600}}, []uint64{600, 1024, 0}},
 		{"huge from the middle", []span{{100, 1200}}, []uint64{100}},
 		{"long, but no whole 2 MiB", []span{{300, 700}}, []uint64{12}},
 		{"a gap is filled", []span{{0, 513}, {0, 512}, {0, 300}, {0, 11}}, []uint64{0, 1024, 528, 513}},
@@ -37,7 +37,7 @@ func TestPlaceRuns(t *testing.T) {
 
 // placeRuns places runs of one file each.
 func placeRuns(runs []span) []uint64 {
-	b := &builder{pageSize: 4096, o: Options{NoDedup: true}}
+	b := &builder{pageSize: 4096, o: Options{NoDedup: true, MaxPadding: 100}}
 	for _, s := range runs {
 		b.nodes = append(b.nodes, &inode{segs: []segment{{span: s}}})
 	}
@@ -55,6 +55,7 @@ func TestPlaceRandom(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		b := &builder{pageSize: []int64{4 << 10, 16 << 10, 64 << 10}[seed%3], o: Options{NoDedup: true}}
 		p := newPlacer(b.pageSize)
+		b.o.MaxPadding = []int{0, 15, 1e6}[rnd.IntN(3)]
 		files := 1 + rnd.IntN(60)
 		for range files {
 			n := new(inode)
@@ -73,7 +74,7 @@ func TestPlaceRandom(t *testing.T) {
 				s := &n.segs[i]
 				total += s.n
 				all = append(all, span{s.at, s.n})
-				if s.holds(p.huge) && s.at%p.huge != s.page%p.huge {
+				if b.o.MaxPadding == 1e6 && s.holds(p.huge) && s.at%p.huge != s.page%p.huge {
 					t.Fatalf("seed %d: run %v at %d is out of step with 2 MiB", seed, s.span, s.at)
 				}
 				if i > 0 && s.at < n.segs[i-1].at+n.segs[i-1].n {
@@ -82,13 +83,16 @@ func TestPlaceRandom(t *testing.T) {
 			}
 		}
 		slices.SortFunc(all, func(a, b span) int { return int(a.page) - int(b.page) })
-		for i := range all[1:] {
-			if i+1 < len(all) && all[i].end() > all[i+1].page {
-				t.Fatalf("seed %d: %v and %v overlap", seed, all[i], all[i+1])
+		for i := 1; i < len(all); i++ {
+			if all[i-1].end() > all[i].page {
+				t.Fatalf("seed %d: %v and %v overlap", seed, all[i-1], all[i])
 			}
 		}
 		if len(all) > 0 && (all[len(all)-1].end() != b.xipPages || b.xipPages != total+b.stats.XIPPadding) {
 			t.Fatalf("seed %d: %d pages, %d of them used, %d in gaps", seed, b.xipPages, total, b.stats.XIPPadding)
+		}
+		if limit := total * 15 / 100; b.o.MaxPadding == 15 && b.stats.XIPPadding > limit+total/4 {
+			t.Errorf("seed %d: %d pages in gaps, of %d", seed, b.stats.XIPPadding, total)
 		}
 	}
 }
@@ -104,7 +108,7 @@ func TestHugeInImage(t *testing.T) {
 	for off := int64(100 << 12); off < 4<<20; off += 4096 {
 		list = append(list, ProfileLine{"part", off, 1})
 	}
-	b, st := image(t, src, Options{XIP: XIP{Globs: []string{"big", "a"}, Profile: list}, Level: 1})
+	b, st := image(t, src, Options{XIP: XIP{Globs: []string{"big", "a"}, Profile: list}, Level: 1, MaxPadding: 100})
 	im := src.check(t, Options{}, b)
 	for p, first := range map[string]int{"/big": 0, "/part": 100} {
 		e := entry(t, im, p)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestRandomTrees builds random trees with random options, and decodes what comes out.
+// TestRandomTrees builds random trees with random options, and reads what comes out with both readers.
 func TestRandomTrees(t *testing.T) {
 	seeds := uint64(60)
 	if testing.Short() {
@@ -22,12 +22,14 @@ func TestRandomTrees(t *testing.T) {
 			if rnd.IntN(3) > 0 {
 				b, _ := image(t, src, o)
 				src.check(t, o, b)
+				src.read(t, o, b)
 				return
 			}
 			second := new(memTarget)
 			o.Second = second
 			b, _ := image(t, src, o)
 			src.check(t, o, b, second.b)
+			src.read(t, o, b, second.b)
 		})
 	}
 }
@@ -102,7 +104,7 @@ func randomData(rnd *rand.Rand, pool [][]byte) []byte {
 func randomOptions(rnd *rand.Rand, list Profile) Options {
 	o := Options{
 		PageSize: 4096 << (2 * rnd.IntN(3)), NoDedup: rnd.IntN(3) == 0, Level: 1 + rnd.IntN(9), Tail: Tail(rnd.IntN(2)),
-		BlockPages: rnd.IntN(4), Workers: 1 + rnd.IntN(5), Timestamp: rnd.Uint64(), AllRoot: rnd.IntN(4) == 0,
+		BlockPages: rnd.IntN(4), Workers: 1 + rnd.IntN(5), Timestamp: rnd.Uint64N(maxTime + 1), AllRoot: rnd.IntN(4) == 0,
 		XIP: XIP{Mode: Mode(rnd.IntN(4) * rnd.IntN(2))},
 	}
 	o.BlockSize = o.PageSize + rnd.IntN((64<<10-o.PageSize)/4096+1)*4096
