@@ -183,6 +183,11 @@ func (f *FS) closeDevices() error {
 	return errors.Join(errs...)
 }
 
+// VFS is what this package works on, for front ends of another kind beside it: the inode
+// table, open files and locks are the same. It is closed by Close, which refuses as long
+// as files are open, by whichever front end.
+func (f *FS) VFS() *vfs.Mount { return f.m }
+
 // Sync makes everything that returned before durable.
 func (f *FS) Sync() error {
 	return f.wrapDevice("sync", f.m.Sync(context.Background()))

@@ -252,7 +252,17 @@ func (h *Handle) WriteAt(ctx context.Context, b []byte, off int64) (int, error) 
 
 // Write is WriteAt that also returns the offset after what it wrote.
 func (h *Handle) Write(ctx context.Context, b []byte, off int64) (n int, end int64, err error) {
-	n, end, err = h.writeLocked(ctx, b, off)
+	return h.write(ctx, b, off, h.Append())
+}
+
+// WriteEnd writes b at the end of the file, however it was opened, and returns the offset
+// after it.
+func (h *Handle) WriteEnd(ctx context.Context, b []byte) (n int, end int64, err error) {
+	return h.write(ctx, b, 0, true)
+}
+
+func (h *Handle) write(ctx context.Context, b []byte, off int64, atEnd bool) (n int, end int64, err error) {
+	n, end, err = h.writeLocked(ctx, b, off, atEnd)
 	if err == nil && n > 0 && h.flag&os.O_SYNC != 0 {
 		err = h.Sync(ctx, true)
 	}
@@ -260,7 +270,7 @@ func (h *Handle) Write(ctx context.Context, b []byte, off int64) (n int, end int
 }
 
 // writeLocked takes the inode lock and writes.
-func (h *Handle) writeLocked(ctx context.Context, b []byte, off int64) (n int, end int64, err error) {
+func (h *Handle) writeLocked(ctx context.Context, b []byte, off int64, atEnd bool) (n int, end int64, err error) {
 	if err := h.n.mu.RW.Lock(ctx); err != nil {
 		return 0, off, err
 	}
@@ -268,7 +278,7 @@ func (h *Handle) writeLocked(ctx context.Context, b []byte, off int64) (n int, e
 	if err := h.checkIO(h.Writable(), off); err != nil {
 		return 0, off, err
 	}
-	if h.Append() {
+	if atEnd {
 		off = h.file.Attr().Size
 	}
 	if len(b) == 0 {
