@@ -219,6 +219,7 @@ func (h *Handle) checkIO(allowed bool, off int64) error {
 // Bytes that the file's mapping knows the frames of are copied without the inode lock,
 // which is looked at before and after; the driver does not hear of it.
 func (h *Handle) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
+	h.Touched(off, int64(len(b)))
 	if h.readHit(b, off) {
 		return len(b), nil
 	}
@@ -234,6 +235,14 @@ func (h *Handle) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
 		err = nil
 	}
 	return n, err
+}
+
+// Touched tells Config.Touched of n bytes at off, for uses that give their bytes away without
+// ReadAt: a view, a pin.
+func (h *Handle) Touched(off, n int64) {
+	if t := h.n.m.touched; t != nil && h.file != nil && off >= 0 && n > 0 {
+		t(h.n.ino, off, n)
+	}
 }
 
 // readHit reads all of b without the lock, or does nothing and returns false. Closing takes

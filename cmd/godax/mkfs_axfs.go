@@ -130,13 +130,8 @@ func (o *axfsOptions) complete() error {
 		return usageError{err}
 	}
 	if o.profile != "" {
-		f, err := os.Open(o.profile)
-		if err != nil {
-			return failure("read", o.profile, err)
-		}
-		defer f.Close()
-		o.build.XIP.Profile, err = build.ReadProfile(f)
-		return failure("read", o.profile, err)
+		o.build.XIP.Profile, err = readProfile(o.profile)
+		return err
 	}
 	return nil
 }
@@ -189,14 +184,7 @@ func (a *app) mkfsAxfs(from, out string, o axfsOptions) (err error) {
 	o.build.TempDir = filepath.Dir(first.name)
 	o.build.Warn = func(err error) { fmt.Fprintf(a.stderr, "godax: warning: %v\n", err) }
 	if a.errTTY {
-		var bar *progress
-		o.build.Progress = func(done, total int64) {
-			if bar == nil {
-				bar = newProgress(a.stderr, total, time.Now)
-			}
-			bar.add(done - bar.done)
-		}
-		defer func() { bar.clear() }()
+		o.build.Progress = a.bars()
 	}
 	st, err := build.Build(a.ctx, src, first.f, o.build)
 	if err != nil {
@@ -226,7 +214,11 @@ type outputFile struct {
 
 // newOutput begins to write the file name.
 func newOutput(name string, force bool) (*outputFile, error) {
-	if real, err := filepath.EvalSymlinks(name); err == nil {
+	if fi, err := os.Lstat(name); err == nil && fi.Mode()&os.ModeSymlink != 0 {
+		real, err := filepath.EvalSymlinks(name)
+		if err != nil {
+			return nil, fmt.Errorf("is a symbolic link that leads nowhere: %w", err)
+		}
 		name = real // the link stays
 	}
 	perm := os.FileMode(0o666)

@@ -181,7 +181,7 @@ in a colon, write dir:./file.`,
 	root.AddCommand(
 		newMkfs(a), newInfo(a), newLs(a), newCat(a), newCp(a), newRm(a), newMkdir(a),
 		newMv(a), newLn(a), newChmod(a), newChown(a), newTruncate(a), newPunch(a),
-		newStat(a), newMap(a), newManifest(a), newDemo(a),
+		newStat(a), newMap(a), newManifest(a), newProfile(a), newDemo(a),
 	)
 	completionExamples(root)
 	return root

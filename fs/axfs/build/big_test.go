@@ -131,12 +131,6 @@ func (s *endless) ReadAt(p []byte, off int64) (int, error) {
 	return int(n), nil
 }
 
-// discard is a target that keeps nothing.
-type discard struct{}
-
-func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
-func (discard) Truncate(int64) error                   { return nil }
-
 // TestBoundedMemory builds an image of 256 MiB of random bytes, and allocates less than
 // a quarter of that in all.
 func TestBoundedMemory(t *testing.T) {
@@ -150,7 +144,7 @@ func TestBoundedMemory(t *testing.T) {
 	for _, mode := range []Mode{ModeNone, ModeAll} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		st, err := Build(t.Context(), src, discard{}, Options{TempDir: t.TempDir(), Level: 1, XIP: XIP{Mode: mode}, BlockSize: 64 << 10})
+		st, err := Build(t.Context(), src, Discard, Options{TempDir: t.TempDir(), Level: 1, XIP: XIP{Mode: mode}, BlockSize: 64 << 10})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -90,8 +90,8 @@ type Options struct {
 	// readers.
 	Warn func(error)
 
-	// OnPage, if not nil, is called at the end for every page of every file that has nodes of its own, in the order of
-	// files in the image.
+	// OnPage, if not nil, is called at the end for every page of every regular file, in the order
+	// of files in the image.
 	OnPage func(PageInfo)
 }
 
@@ -108,9 +108,10 @@ const (
 type PageInfo struct {
 	Path   string // from the tree's root, without a slash before it
 	Page   uint64
-	Kind   byte  // 'X' in place, 'C' compressed, 'B' byte aligned
-	Shared bool  // it is stored for another page too, which came before
-	Stored int64 // bytes it takes in the image: of a compressed block its share
+	Kind   byte   // 'X' in place, 'C' compressed, 'B' byte aligned
+	Piece  uint64 // the same for pages that are stored once together
+	Shared bool   // a page with the same Piece came before
+	Stored int64  // bytes it takes in the image: of a compressed block its share
 }
 
 // Target is what an image is written to: an empty file.
@@ -118,6 +119,14 @@ type Target interface {
 	io.WriterAt
 	Truncate(size int64) error
 }
+
+// Discard is a [Target] that keeps nothing: to learn how large an image would be.
+var Discard Target = discard{}
+
+type discard struct{}
+
+func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+func (discard) Truncate(int64) error                   { return nil }
 
 // Stats say what is in an image that was built.
 type Stats struct {

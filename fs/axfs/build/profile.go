@@ -124,8 +124,9 @@ func (p Profile) sort() {
 	})
 }
 
-// pages are the pages of each file that the list names: those with a count, sorted.
-func (p Profile) pages(pageSize int64) map[string][]uint64 {
+// Pages are the pages of each file that the list names and that have a count, sorted. pageSize
+// is in bytes.
+func (p Profile) Pages(pageSize int64) map[string][]uint64 {
 	byPath := make(map[string][]uint64)
 	for _, line := range p {
 		if line.Count == 0 {

@@ -68,7 +68,7 @@ func TestProfilePages(t *testing.T) {
 		65536: {"a": {0, 1}, "b": {0}},
 	}
 	for size, want := range tests {
-		if d := cmp.Diff(want, p.pages(size)); d != "" {
+		if d := cmp.Diff(want, p.Pages(size)); d != "" {
 			t.Errorf("pages of %d: %s", size, d)
 		}
 	}
@@ -97,7 +97,7 @@ func FuzzProfile(f *testing.F) {
 			t.Fatalf("%d lines become %d", len(p), len(again))
 		}
 		for size := range map[int64]bool{4096: true, 65536: true} {
-			if d := cmp.Diff(p.pages(size), again.pages(size)); d != "" {
+			if d := cmp.Diff(p.Pages(size), again.Pages(size)); d != "" {
 				t.Fatal(d)
 			}
 		}

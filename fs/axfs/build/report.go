@@ -26,14 +26,14 @@ func (b *builder) report() {
 	}
 	seen := make(map[ref]bool)
 	for _, n := range b.nodes {
-		if !n.isType(format.ModeRegular) || b.primaryOf[n] != nil {
+		if !n.isType(format.ModeRegular) {
 			continue
 		}
 		name := n.path()
 		for page := range n.n {
 			r := b.refs[n.first+page]
 			kind, _ := b.where(r)
-			info := PageInfo{Path: name, Page: page, Kind: kindLetters[kind], Shared: seen[r], Stored: b.pageSize}
+			info := PageInfo{Path: name, Page: page, Kind: kindLetters[kind], Piece: uint64(r), Shared: seen[r], Stored: b.pageSize}
 			if r&refXIP == 0 {
 				info.Stored = b.store.stored[r]
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
 
 	"godax/fs/axfs/internal/format"
 )
@@ -12,20 +13,17 @@ import (
 func (b *builder) writeXIP(ctx context.Context) error {
 	b.number()
 	b.add(int64(b.stats.DupFileBytes))
-	parts := func(yield func(part) bool) {
-		for _, n := range b.nodes {
-			var spans []span
-			for _, s := range n.segs {
-				if s.same == nil {
-					spans = append(spans, s.span)
-				} else {
-					b.add((&chunk{n: n, span: s.span}).size(b.pageSize))
-				}
-			}
-			if spans != nil && !yield(part{n, spans}) {
-				return
+	var parts []part
+	for _, n := range b.nodes {
+		var spans []span
+		for _, s := range n.segs {
+			if s.same == nil {
+				spans = append(spans, s.span)
+			} else {
+				b.add((&chunk{n: n, span: s.span}).size(b.pageSize))
 			}
 		}
+		parts = append(parts, part{n, spans})
 	}
 	write := func(c *chunk) error {
 		if c.hole {
@@ -42,7 +40,7 @@ func (b *builder) writeXIP(ctx context.Context) error {
 		}
 		return nil
 	}
-	return b.read(ctx, parts, false, write, func(c *chunk) error {
+	return b.read(ctx, slices.Values(parts), false, write, func(c *chunk) error {
 		b.add(c.size(b.pageSize))
 		return nil
 	})

@@ -91,7 +91,7 @@ func (b *builder) byMode(n *inode) (bool, error) {
 
 // choose finds the pages to have in place.
 func (b *builder) choose(ctx context.Context) error {
-	listed := b.o.XIP.Profile.pages(b.pageSize)
+	listed := b.o.XIP.Profile.Pages(b.pageSize)
 	for _, n := range b.nodes {
 		if !n.isType(format.ModeRegular) || n.size == 0 {
 			continue
