@@ -37,7 +37,10 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(imageEnv) != "" {
+	for env, child := range map[string]func() error{imageEnv: child, markEnv: mark} {
+		if os.Getenv(env) == "" {
+			continue
+		}
 		if err := child(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
