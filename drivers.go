@@ -2,9 +2,10 @@ package godax
 
 import (
 	"godax/fs/ext"
+	"godax/fs/famfs"
 	"godax/vfs"
 )
 
 // builtin are the file systems that Open knows, in the order they are asked. It never
 // changes.
-var builtin = []vfs.Driver{ext.Driver}
+var builtin = []vfs.Driver{ext.Driver, famfs.Driver}
