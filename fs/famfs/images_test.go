@@ -296,6 +296,20 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// readHostile is one of the damaged media.
+func readHostile(t *testing.T, name string) hostileCase {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(daxtest.TestData(t, "famfs"), "hostile.json"))
+	must(t, err)
+	var cases []hostileCase
+	must(t, json.Unmarshal(b, &cases))
+	i := slices.IndexFunc(cases, func(c hostileCase) bool { return c.Name == name })
+	if i < 0 {
+		t.Fatalf("no case %s", name)
+	}
+	return cases[i]
+}
+
 // patch changes an image, and returns what takes the change back.
 func patch(t *testing.T, image string, c hostileCase) (undo func()) {
 	t.Helper()

@@ -66,7 +66,7 @@ type bucket struct {
 }
 
 // buckets cuts the devices into equal parts, n or more in all: those of the reference if they
-// suffice, smaller ones if not. They come in turn from each device.
+// suffice, else n parts of what can hold data. They come in turn from each device.
 func (f *FS) buckets(n int) (all []bucket) {
 	devices := 0
 	for _, d := range f.devices {
@@ -78,12 +78,15 @@ func (f *FS) buckets(n int) (all []bucket) {
 	for part := int64(0); ; part++ {
 		more := false
 		for i, d := range f.devices {
-			count := max(least, min(d.size/bucketMin, bucketMax))
+			from, count := int64(0), min(d.size/bucketMin, bucketMax)
+			if count < least {
+				from, count = d.first, least
+			}
 			if d.dev == nil || part >= count {
 				continue
 			}
-			size := d.size / count / f.unit * f.unit
-			all = append(all, bucket{i, part * size, (part + 1) * size})
+			size := (d.size - from) / count / f.unit * f.unit
+			all = append(all, bucket{i, from + part*size, from + (part+1)*size})
 			more = true
 		}
 		if !more {
@@ -93,16 +96,30 @@ func (f *FS) buckets(n int) (all []bucket) {
 }
 
 // placeStrips takes one strip from each of n buckets, beginning at another one for each file.
+// What buckets that are full lack comes from anywhere.
 func (f *FS) placeStrips(e *famfsfmt.Entry, n int) error {
 	length, ok := famfsfmt.StripLen(e.Size, e.Chunk, uint64(f.unit), uint64(n))
 	if !ok {
 		return fmt.Errorf("famfs: %d bytes in %d strips: %w", e.Size, n, syscall.EFBIG)
 	}
+	spaces := make([]space, len(f.devices)) // with the strips chosen so far; add changes no list in place
+	for i, d := range f.devices {
+		spaces[i] = d.space
+	}
+	take := func(b bucket) bool {
+		off, ok := spaces[b.device].find(int64(length), f.unit, b.from, b.to)
+		if ok {
+			e.Extents = append(e.Extents, famfsfmt.Extent{Device: uint64(b.device), Off: uint64(off), Len: length})
+			spaces[b.device].add([]claim{{span{off, off + int64(length)}, e.Seq}}, func(uint64, claim) {})
+		}
+		return ok
+	}
 	all := f.buckets(n)
 	for i := 0; i < len(all) && len(e.Extents) < n; i++ {
-		b := all[(int(e.Seq%uint64(len(all)))+i)%len(all)]
-		if off, ok := f.devices[b.device].space.find(int64(length), f.unit, b.from, b.to); ok {
-			e.Extents = append(e.Extents, famfsfmt.Extent{Device: uint64(b.device), Off: uint64(off), Len: length})
+		take(all[(int(e.Seq%uint64(len(all)))+i)%len(all)])
+	}
+	for i, d := range f.devices {
+		for d.dev != nil && len(e.Extents) < n && take(bucket{i, 0, d.size}) {
 		}
 	}
 	if len(e.Extents) < n {
