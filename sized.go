@@ -74,9 +74,14 @@ func (f *FS) createSized(name string, size int64, o CreateOptions) (*File, error
 	return file, nil
 }
 
+// MkdirOwned is [FS.Mkdir] for an owner.
+func (f *FS) MkdirOwned(name string, perm fs.FileMode, uid, gid uint32) error {
+	return wrap("mkdir", name, f.createAs(name, vfs.NewInode{Mode: fs.ModeDir | perm&permBits, UID: uid, GID: gid}))
+}
+
 // FixedSize reports whether files keep the size they were created with: then [FS.CreateSized]
 // makes them, and nothing makes them longer or shorter.
-func (f *FS) FixedSize() bool { return f.m.Describe().FixedSize }
+func (f *FS) FixedSize() bool { return f.m.FixedSize() }
 
 // Change is a file or directory that others have published; see [vfs.Change].
 type Change = vfs.Change
