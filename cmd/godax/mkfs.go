@@ -37,13 +37,13 @@ func newMkfs(a *app) *cobra.Command {
 		// Only the commands below do anything; cobra asks this one about all other types.
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return errors.New("type of file system is missing: write ext2")
+				return errors.New("type of file system is missing: write ext2 or famfs")
 			}
-			return fmt.Errorf("file system type %q is not known: write ext2", args[0])
+			return fmt.Errorf("file system type %q is not known: write ext2 or famfs", args[0])
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
-	cmd.AddCommand(newMkfsExt2(a))
+	cmd.AddCommand(newMkfsExt2(a), newMkfsFamfs(a))
 	return cmd
 }
 

@@ -11,7 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,16 +37,7 @@ func sampleOptions(o godax.Options) godax.Options {
 // unpack extracts an image of the test data and returns its path.
 func unpack(t testing.TB, name string) string {
 	t.Helper()
-	data := daxtest.TestData(t, "famfs")
-	dir := t.TempDir()
-	tar, err := exec.LookPath("tar")
-	if err != nil {
-		t.Skip("no tar to unpack the sparse images")
-	}
-	if out, err := exec.Command(tar, "-xzf", filepath.Join(data, name+".tar.gz"), "-C", dir).CombinedOutput(); err != nil {
-		t.Fatalf("tar: %v: %s", err, out)
-	}
-	return filepath.Join(dir, name+".img")
+	return daxtest.Untar(t, filepath.Join(daxtest.TestData(t, "famfs"), name+".tar.gz"), name+".img")
 }
 
 // manifest is what the test data say of an image.
