@@ -55,7 +55,8 @@ type Options struct {
 	ReadOnly bool
 
 	// Shared, with ReadOnly, opens even what another process has open for writing. What
-	// is read may then be half changed.
+	// is read may then be half changed. File systems that are made for this (famfs) are
+	// always opened so.
 	Shared bool
 
 	// Type is the name of the driver to use ("ext"); empty means found by magic number.
@@ -105,6 +106,7 @@ type FS struct {
 // Errors are *fs.PathError with: [ErrInUse], [ErrUnknownFormat], [ErrCorrupt],
 // [ErrUnsupported], those of open(2).
 func Open(path string, o Options) (*FS, error) {
+	o.Shared = o.Shared || o.ReadOnly && forClients(path, o)
 	dev, err := pmem.Open(path, pmem.Options{ReadOnly: o.ReadOnly, Shared: o.Shared})
 	if err != nil {
 		return nil, err
@@ -115,6 +117,18 @@ func Open(path string, o Options) (*FS, error) {
 	}
 	f.devices = append(f.devices, dev)
 	return f, nil
+}
+
+// forClients reports whether the format on the device at path is one that is read while
+// others write: a reader's lock would keep the writer away, also if it is held but for the
+// moment of this look. Whatever goes wrong shows again when the device is opened.
+func forClients(path string, o Options) bool {
+	dev, err := pmem.Open(path, pmem.Options{ReadOnly: true, Shared: true})
+	if err != nil {
+		return false
+	}
+	d, err := findDriver(dev, o)
+	return dev.Close() == nil && err == nil && d.Clients
 }
 
 // OpenDevice opens the file system on dev, which stays the caller's to close, after
