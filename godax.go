@@ -56,7 +56,8 @@ type Options struct {
 
 	// Shared, with ReadOnly, opens even what another process has open for writing. What
 	// is read may then be half changed. File systems that are made for this (famfs) are
-	// always opened so.
+	// always opened so; but while one is being formatted nobody can tell that it is one, and
+	// without Shared the error is then [ErrInUse].
 	Shared bool
 
 	// Type is the name of the driver to use ("ext"); empty means found by magic number.
@@ -104,6 +105,16 @@ func Open(path string, o Options) (*FS, error) {
 	dev, err := pmem.Open(path, pmem.Options{ReadOnly: o.ReadOnly, Shared: o.Shared})
 	if err != nil {
 		return nil, err
+	}
+	if o.ReadOnly && !o.Shared {
+		if d, err := findDriver(dev, o); err == nil && d.Clients {
+			// It was formatted since the look above: the lock must not be kept.
+			if err := dev.Close(); err != nil {
+				return nil, err
+			}
+			o.Shared = true
+			return Open(path, o)
+		}
 	}
 	f, err := OpenDevice(dev, o)
 	if err != nil {

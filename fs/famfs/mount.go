@@ -109,6 +109,9 @@ func load(dev pmem.Device, o vfs.MountOptions, c Config) (*FS, error) {
 	}
 	h, err := f.header()
 	if err != nil {
+		if lost := f.sameSuper(); lost != nil { // it is being formatted
+			return nil, lost
+		}
 		return nil, err
 	}
 	f.mu.Lock()
