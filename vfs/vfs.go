@@ -30,8 +30,8 @@ type Driver struct {
 	Mount func(dev pmem.Device, o MountOptions) (FileSystem, error)
 
 	// Clients says that the format is made for readers beside a writer: whoever opens
-	// for reading need not keep writers away. The default is false: what is read while
-	// another process writes may be half changed.
+	// for reading need not keep writers away, and MountOptions.Client stores to files only.
+	// The default is false: what is read while another process writes may be half changed.
 	Clients bool
 
 	// Check looks for everything that breaks the format, without changing anything; nil if
@@ -45,6 +45,7 @@ type MountOptions struct {
 	ReadOnly bool
 	Carrier  string           // block-based: "iomap" (default) or "bh"
 	Devices  []pmem.Device    // further devices of a multi-device file system
+	Client   bool             // another may be the one who changes metadata; with Driver.Clients only
 	Now      func() time.Time // clock for timestamps; nil is time.Now
 	// CacheBytes is the soft limit for cached pages that can be given up; 0 is 64 MiB.
 	CacheBytes int64

@@ -57,6 +57,7 @@ size, mode, uid, gid, note.`,
 				return usagef("--interval %v is no time to wait", w.interval)
 			}
 			w.image = imageArg(args[0])
+			w.flags.shared = true
 			return failure("watch", w.image, w.run())
 		},
 	}

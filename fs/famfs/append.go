@@ -15,7 +15,7 @@ import (
 // flush that. A crash before the count has changed leaves the old state; the space and the
 // place of the entry are those that the next append takes.
 func (f *FS) create(parent *node, name string, ni vfs.NewInode) (*node, error) {
-	if f.readOnly {
+	if f.forget == nil {
 		return nil, f.clientError()
 	}
 	e, err := f.newEntry(parent, name, ni)

@@ -157,10 +157,7 @@ func TestOneMaster(t *testing.T) {
 	other := "99999999-1111-8222-8333-444444444444"
 	g, err := godax.OpenDevice(dev, godax.Options{Drivers: driverOf(other)})
 	must(t, err)
-	if d := g.Info().FS; !d.ReadOnly || !strings.Contains(d.Why, other) {
-		t.Errorf("another host: %+v", d)
-	}
-	if _, err := g.CreateSized("x", 1, godax.CreateOptions{}); !errors.Is(err, syscall.EROFS) {
+	if _, err := g.CreateSized("x", 1, godax.CreateOptions{}); !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), other) {
 		t.Errorf("another host creates: %v", err)
 	}
 	// As a client it does not keep the master away.
@@ -173,6 +170,66 @@ func TestOneMaster(t *testing.T) {
 	must(t, g.Close())
 	must(t, h.Close())
 }
+
+// TestPeers: processes beside the master store to its files, and make none; on other file systems
+// there is no such thing.
+func TestPeers(t *testing.T) {
+	image := imageFile(t, 16*mib, famfs.FormatOptions{Unit: 4 * kib})
+	peer := func() *godax.FS {
+		t.Helper()
+		f, err := godax.Open(image, godax.Options{Shared: true, Drivers: driverOf(us)})
+		must(t, err)
+		t.Cleanup(func() { must(t, f.Close()) })
+		return f
+	}
+	first := peer() // before there is a master
+	master := open(t, image, false, us)
+	second := peer()
+	file, err := master.CreateSized("file", 10_000, godax.CreateOptions{Perm: 0o644})
+	must(t, err)
+	defer file.Close()
+	for i, f := range []*godax.FS{first, second} {
+		w, err := f.OpenFile("file", os.O_RDWR, 0)
+		must(t, err)
+		_, err = w.WriteAt([]byte{byte(i) + 1}, int64(i)*5000)
+		must(t, err)
+		must(t, w.Sync())
+		if _, err := w.WriteAt([]byte{1}, 10_000); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("behind the end: %v", err)
+		}
+		must(t, w.Close())
+		for _, err := range []error{f.Mkdir("dir", 0o755), second2(f.CreateSized("x", 1, godax.CreateOptions{}))} {
+			if !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), "client") {
+				t.Errorf("a peer appends: %v", err)
+			}
+		}
+		if d := f.Info().FS; d.ReadOnly || d.Details[0].Value != "client that can store to files: opened as one" {
+			t.Errorf("%+v", d)
+		}
+	}
+	var b [5001]byte
+	if _, err := file.ReadAt(b[:], 0); err != nil || b[0] != 1 || b[5000] != 2 {
+		t.Errorf("the master reads %d %d, %v", b[0], b[5000], err)
+	}
+
+	// What may be damage is not stored to.
+	basic := unpack(t, "basic")
+	defer patch(t, basic, readHostile(t, "ext-overlap"))()
+	f, err := godax.Open(basic, godax.Options{Shared: true})
+	must(t, err)
+	defer f.Close()
+	if _, err := f.OpenFile("page", os.O_RDWR, 0); !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), "log entry 3") {
+		t.Errorf("a file of a medium with an overlap: %v", err)
+	}
+	ext2 := filepath.Join(t.TempDir(), "ext2")
+	must(t, os.WriteFile(ext2, make([]byte, 4*mib), 0o600))
+	if _, err := godax.Open(ext2, godax.Options{Shared: true}); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("a peer of what is no famfs: %v", err)
+	}
+}
+
+// second2 is the error of a call with two results.
+func second2[T any](_ T, err error) error { return err }
 
 // TestTorn: an entry that is counted and not whole yet is not there, and nothing behind it; once
 // it is whole, it is. Nobody appends behind it meanwhile.

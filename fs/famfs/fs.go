@@ -83,8 +83,8 @@ type FS struct {
 	size int64                // bytes of the first device that are used
 	unit int64                // allocation unit
 
-	readOnly bool
-	why      string // why it is read-only, if not by request
+	readOnly bool   // files cannot be stored to
+	noAppend string // why none can be made, for a mount that is not the master
 	now      func() time.Time
 	mounted  time.Time // what files have for times
 	supplied map[famfsfmt.UUID]supply

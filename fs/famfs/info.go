@@ -28,8 +28,11 @@ func (f *FS) Statfs() vfs.Statfs {
 
 // role is what this mount is to the file system.
 func (f *FS) role() string {
-	if f.forget != nil {
+	switch {
+	case f.forget != nil:
 		return "master"
+	case f.noAppend != "" && !f.readOnly:
+		return "client that can store to files: " + f.noAppend
 	}
 	return "client"
 }
@@ -39,9 +42,12 @@ func (f *FS) Describe() vfs.Description {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	d := vfs.Description{
-		Type: "famfs", UUID: f.sb.FS.String(), ReadOnly: f.readOnly, Why: f.why, FixedSize: true,
+		Type: "famfs", UUID: f.sb.FS.String(), ReadOnly: f.readOnly, FixedSize: true,
 		Features: []string{fmt.Sprintf("version-%d", f.sb.Version), fmt.Sprintf("format-%d.%d", f.sb.Major, f.sb.Minor)},
 		Mappable: "every file, in frames that never move, in pages of 2 MiB where the memory has them",
+	}
+	if f.readOnly {
+		d.Why = f.noAppend
 	}
 	if f.unit < famfsfmt.UnitHuge {
 		d.Mappable = "every file, in frames that never move, in pages of 4 KiB, larger ones by chance"

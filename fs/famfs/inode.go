@@ -160,5 +160,9 @@ func (d *dir) Rename(string, vfs.Inode, vfs.Dir, string, vfs.Inode) error {
 
 // clientError is a change on a mount that may not append.
 func (f *FS) clientError() error {
-	return fmt.Errorf("famfs: this mount is a client: %s: %w", f.why, syscall.EROFS)
+	why := f.noAppend
+	if why == "" {
+		why = "opened for reading"
+	}
+	return fmt.Errorf("famfs: this mount is a client: %s: %w", why, syscall.EROFS)
 }

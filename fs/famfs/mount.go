@@ -53,23 +53,37 @@ func mount(dev pmem.Device, o vfs.MountOptions, c Config) (*FS, error) {
 	if f.readOnly {
 		return f, nil
 	}
-	if f.forget, err = becomeMaster(dev); err != nil {
-		return nil, err
+	err = f.takeRole(o, c)
+	var no *notMaster
+	if errors.As(err, &no) { // clients store to files, unless these may share bytes
+		f.noAppend, f.readOnly, err = no.why, no.damage, nil
 	}
-	err = f.mayAppend(c)
-	if err == nil {
+	if f.noAppend != "" && f.forget != nil {
+		f.forget()
+		f.forget = nil
+	}
+	return f, err
+}
+
+// takeRole makes f the master, or returns a [*notMaster]. After any other error it is nothing.
+func (f *FS) takeRole(o vfs.MountOptions, c Config) (err error) {
+	if o.Client {
+		if err := f.cleanLog(); err != nil {
+			return err
+		}
+		return &notMaster{why: "opened as one"}
+	}
+	if f.forget, err = becomeMaster(f.med.dev); err != nil {
+		return err
+	}
+	if err = f.mayAppend(c); err == nil {
 		err = f.finishAppend()
 	}
 	var no *notMaster
-	if errors.As(err, &no) {
+	if err != nil && !errors.As(err, &no) {
 		f.forget()
-		f.forget, f.readOnly, f.why, err = nil, true, no.why, nil
 	}
-	if err != nil {
-		f.forget()
-		return nil, err
-	}
-	return f, nil
+	return err
 }
 
 // load reads superblock and log header and replays the log.
@@ -109,6 +123,9 @@ func load(dev pmem.Device, o vfs.MountOptions, c Config) (*FS, error) {
 	}
 	h, err := f.header()
 	if err != nil {
+		if lost := f.sameSuper(); lost != nil { // it is being formatted
+			return nil, lost
+		}
 		return nil, err
 	}
 	f.mu.Lock()
@@ -126,21 +143,27 @@ func (f *FS) header() (famfsfmt.LogHeader, error) {
 }
 
 // notMaster is why a mount that could store may not append: it becomes a client.
-type notMaster struct{ why string }
+type notMaster struct {
+	why    string
+	damage bool // of the log, or what may be damage
+}
 
 func (e *notMaster) Error() string { return "famfs: " + e.why }
 
 // mayAppend returns a [*notMaster] if this host may not append to the log: it is another
 // host's, or something in it could hide space that is in use (section 11).
 func (f *FS) mayAppend(c Config) error {
+	if err := f.cleanLog(); err != nil {
+		return err
+	}
 	host, err := hostUUID(c.HostUUID)
 	if err != nil {
-		return &notMaster{err.Error()}
+		return &notMaster{why: err.Error()}
 	}
 	if host != f.sb.System {
-		return &notMaster{fmt.Sprintf("the master is system %v, this one is %v", f.sb.System, host)}
+		return &notMaster{why: fmt.Sprintf("the master is system %v, this one is %v", f.sb.System, host)}
 	}
-	return f.cleanLog()
+	return nil
 }
 
 // cleanLog returns a [*notMaster] if replay met anything that stands against appending.
@@ -148,17 +171,17 @@ func (f *FS) cleanLog() error {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	if f.torn != nil {
-		return &notMaster{fmt.Sprintf("the log cannot be read to its end: %v", f.torn)}
+		return &notMaster{fmt.Sprintf("the log cannot be read to its end: %v", f.torn), true}
 	}
 	if f.worst < vfs.Warning {
 		return nil
 	}
 	for _, x := range f.findings {
 		if x.Severity >= vfs.Warning {
-			return &notMaster{fmt.Sprintf("%s: %s: %s (fsck lists everything)", x.Structure, x.Field, x.Reason)}
+			return &notMaster{fmt.Sprintf("%s: %s: %s (fsck lists everything)", x.Structure, x.Field, x.Reason), true}
 		}
 	}
-	return &notMaster{"the log has damage (fsck lists it)"}
+	return &notMaster{"the log has damage (fsck lists it)", true}
 }
 
 // finishAppend brings the header's two counts together again. They are stored one after the
@@ -170,10 +193,10 @@ func (f *FS) finishAppend() error {
 		return err
 	}
 	if h.NextSeq != h.NextIndex+1 || h.NextIndex > h.LastIndex {
-		return &notMaster{fmt.Sprintf("log header: next_seqnum is %d, next_index %d", h.NextSeq, h.NextIndex)}
+		return &notMaster{fmt.Sprintf("log header: next_seqnum is %d, next_index %d", h.NextSeq, h.NextIndex), true}
 	}
 	if _, err := f.readEntry(h.NextIndex); err != nil {
-		return &notMaster{fmt.Sprintf("log header: next_seqnum is %d, next_index %d, and between them: %v", h.NextSeq, h.NextIndex, err)}
+		return &notMaster{fmt.Sprintf("log header: next_seqnum is %d, next_index %d, and between them: %v", h.NextSeq, h.NextIndex, err), true}
 	}
 	if err := f.med.put64(famfsfmt.LogOffset+famfsfmt.IndexOffset, h.NextSeq); err != nil {
 		return err

@@ -40,14 +40,10 @@ func (f *FS) refresh() error {
 // published looks at the superblock, and then at how many entries the header counts. The
 // order matters: whoever formats the medium anew changes the superblock first.
 func (f *FS) published() (uint64, error) {
-	b, err := f.med.fresh(0, superCheck)
-	if err != nil {
+	if err := f.sameSuper(); err != nil {
 		return 0, err
 	}
-	if string(b) != string(f.raw[:]) {
-		return 0, f.setLost("the superblock has changed")
-	}
-	b, err = f.med.fresh(famfsfmt.LogOffset, famfsfmt.HeaderSize)
+	b, err := f.med.fresh(famfsfmt.LogOffset, famfsfmt.HeaderSize)
 	if err != nil {
 		return 0, err
 	}
@@ -56,8 +52,22 @@ func (f *FS) published() (uint64, error) {
 		return next, nil
 	}
 	h, err := famfsfmt.DecodeLogHeader(b, f.sb.LogLen)
+	if err != nil {
+		if lost := f.sameSuper(); lost != nil { // it is being formatted
+			return 0, lost
+		}
+	}
 	// The count is read before and after: the bytes of the header are not those of one moment.
 	return min(next, h.NextIndex), err
+}
+
+// sameSuper looks whether the superblock is still the one that was mounted: ESTALE.
+func (f *FS) sameSuper() error {
+	b, err := f.med.fresh(0, superCheck)
+	if err == nil && string(b) != string(f.raw[:]) {
+		err = f.setLost("the superblock has changed")
+	}
+	return err
 }
 
 // setLost notes, once and for all, that the medium is not the file system that was mounted.
@@ -86,7 +96,7 @@ func (f *FS) readEntry(index uint64) (raw [famfsfmt.EntrySize]byte, err error) {
 // replayLocked takes in the entries up to next. It stops before one that is not whole, and
 // goes on there the next time. mu is held exclusively.
 func (f *FS) replayLocked(next uint64) error {
-	claims := make(map[uint64][]claim) // by device
+	claims, start := make(map[uint64][]claim), len(f.records) // by device
 	defer func() { f.settle(claims) }()
 	for index := f.replayed.Load(); index < next; index++ {
 		raw, err := f.readEntry(index)
@@ -102,7 +112,10 @@ func (f *FS) replayLocked(next uint64) error {
 		f.records = append(f.records, f.apply(raw[:], index, claims))
 		f.replayed.Store(index + 1)
 	}
-	return nil
+	if len(f.records) == start {
+		return nil
+	}
+	return f.sameSuper() // if it was formatted meanwhile, some entries may be those of another one
 }
 
 // apply takes in one entry. What it is damaged by is noted, and the entry has no effect then.
