@@ -36,28 +36,23 @@ func (f *FS) info(n uint64) (in info, err error) {
 		return in, fmt.Errorf("axfs: inode %d of %d: %w", n, f.sb.Files, fs.ErrNotExist)
 	}
 	in.n = n
-	var index uint64
-	for _, v := range [...]struct {
-		id  format.Region
-		dst *uint64
-	}{{format.InodeModeIndex, &index}, {format.InodeFileSize, &in.size}, {format.InodeArrayIndex, &in.first}, {format.InodeNumEntries, &in.num}} {
-		if *v.dst, err = f.at(v.id, n); err != nil {
-			return in, err
-		}
+	index, ok := f.tables[format.InodeModeIndex].At(n)
+	var ok2, ok3, ok4 bool
+	in.size, ok2 = f.tables[format.InodeFileSize].At(n)
+	in.first, ok3 = f.tables[format.InodeArrayIndex].At(n)
+	in.num, ok4 = f.tables[format.InodeNumEntries].At(n)
+	if !ok || !ok2 || !ok3 || !ok4 {
+		return in, f.corrupt(n, "", n, "the tables of inodes end before it") // loadRegions has seen to that
 	}
 	if in.mode, err = f.mode(n, index); err != nil {
 		return in, err
 	}
-	for _, v := range [...]struct {
-		id  format.Region
-		dst *uint32
-	}{{format.UIDs, &in.uid}, {format.GIDs, &in.gid}} {
-		id, ok := f.tables[v.id].At(index)
-		if !ok || id > math.MaxUint32 {
-			return in, f.corrupt(n, "inode_mode_index", index, fmt.Sprintf("no such entry in %v, or one of more than 32 bits", v.id))
-		}
-		*v.dst = uint32(id)
+	uid, ok := f.tables[format.UIDs].At(index)
+	gid, ok2 := f.tables[format.GIDs].At(index)
+	if !ok || !ok2 || uid > math.MaxUint32 || gid > math.MaxUint32 {
+		return in, f.corrupt(n, "inode_mode_index", index, "no such entry in uids or gids, or one of more than 32 bits")
 	}
+	in.uid, in.gid = uint32(uid), uint32(gid)
 	return in, f.checkInfo(&in)
 }
 

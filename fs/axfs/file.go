@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"godax/dax"
@@ -18,6 +19,7 @@ type file struct {
 	inode
 	once sync.Once // makes m
 	m    *dax.Mapping
+	read atomic.Bool // it was read whole
 }
 
 var _ vfs.File = (*file)(nil)
@@ -35,7 +37,8 @@ func (fl *file) Mapping() *dax.Mapping {
 
 // ReadAt copies bytes of the file: those of direct and compressed pages by way of the
 // index, where the next reader finds them without a lock; others, that no frame is needed for,
-// from where they are.
+// from where they are. A file that is read whole, in one call, may not be read again: the first
+// time its direct pages are copied from where they are, too, and no index is made.
 func (fl *file) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, syscall.EINVAL
@@ -50,10 +53,11 @@ func (fl *file) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
 	if left := fl.size - uint64(off); uint64(len(b)) > left {
 		b, end = b[:left], io.EOF
 	}
+	once := off == 0 && uint64(len(b)) == fl.size && !fl.read.Swap(true)
 	done := 0
 	for done < len(b) {
 		at := uint64(off) + uint64(done)
-		n, copied := fl.stretch(at, uint64(len(b)-done))
+		n, copied := fl.stretch(at, uint64(len(b)-done), once)
 		part := b[done:][:n]
 		var err error
 		if copied {
@@ -74,10 +78,10 @@ func (fl *file) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
 }
 
 // stretch returns how many of the n bytes at off, at least one, are read in the same way:
-// copied from where they are, or by way of the index.
-func (fl *file) stretch(off, n uint64) (have uint64, copied bool) {
+// copied from where they are, or by way of the index. once is as in copied.
+func (fl *file) stretch(off, n uint64, once bool) (have uint64, copied bool) {
 	for have < n {
-		c := fl.copied((off + have) / pmem.PageSize)
+		c := fl.copied((off+have)/pmem.PageSize, once)
 		if have > 0 && c != copied {
 			break
 		}
@@ -88,13 +92,13 @@ func (fl *file) stretch(off, n uint64) (have uint64, copied bool) {
 }
 
 // copied reports whether reads take a page's bytes from where they are: those of
-// byte-aligned pages, and of an XIP page that is not mapped where it is.
-func (fl *file) copied(page uint64) bool {
+// byte-aligned pages, and of an XIP page that is not mapped where it is, or is read once.
+func (fl *file) copied(page uint64, once bool) bool {
 	kind, _, err := fl.fs.kind(fl.node(page * pmem.PageSize))
 	switch {
 	case err != nil:
 		return false
-	case kind == format.NodeByteAligned:
+	case kind == format.NodeByteAligned || once && kind == format.NodeXIP:
 		return true
 	case kind == format.NodeXIP:
 		if fl.fs.mapDev != nil && (page+1)*pmem.PageSize <= fl.size {
