@@ -20,16 +20,15 @@ func (f *FS) Inode(ino uint64) (vfs.Inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	base := inode{fs: f, info: in}
 	switch in.mode.Type() {
 	case fs.ModeDir:
-		return &dir{inode: base}, nil
+		return &dir{inode: inode{f, in}}, nil
 	case 0:
-		return &file{inode: base}, nil
+		return &file{inode: inode{f, in}}, nil
 	case fs.ModeSymlink:
-		return &symlink{base}, nil
+		return &symlink{inode{f, in}}, nil
 	}
-	return &base, nil
+	return &inode{f, in}, nil
 }
 
 // inode is what all types have, and all that special files are.
