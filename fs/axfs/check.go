@@ -44,29 +44,59 @@ func (f *FS) info(n uint64) (in info, err error) {
 	if !ok || !ok2 || !ok3 || !ok4 {
 		return in, f.corrupt(n, "", n, "the tables of inodes end before it") // loadRegions has seen to that
 	}
-	if in.mode, err = f.mode(n, index); err != nil {
+	o, err := f.owner(n, index)
+	in.mode, in.uid, in.gid = o.mode, o.uid, o.gid
+	if err != nil {
 		return in, err
+	}
+	return in, f.checkInfo(&in)
+}
+
+// owner is an entry of the tables modes, uids and gids.
+type owner struct {
+	mode     fs.FileMode
+	uid, gid uint32
+}
+
+// maxOwners is how many entries of the tables modes, uids and gids are kept decoded. Images
+// have few.
+const maxOwners = 1024
+
+// loadOwners decodes the first entries of the tables modes, uids and gids, up to the first
+// that is wrong.
+func (f *FS) loadOwners() {
+	n := min(f.tables[format.Modes].Len(), maxOwners)
+	owners := make([]owner, 0, n)
+	for i := range n {
+		o, err := f.owner(0, i)
+		if err != nil {
+			break
+		}
+		owners = append(owners, o)
+	}
+	f.owners = owners
+}
+
+// owner returns the mode and owner of inode n, which has the given mode index.
+func (f *FS) owner(n, index uint64) (owner, error) {
+	if index < uint64(len(f.owners)) {
+		return f.owners[index], nil
+	}
+	mode, ok := f.tables[format.Modes].At(index)
+	if !ok {
+		return owner{}, f.corrupt(n, "inode_mode_index", index, fmt.Sprintf("modes has %d entries", f.tables[format.Modes].Len()))
+	}
+	o := owner{}
+	if o.mode, ok = format.FileMode(mode); !ok {
+		return owner{}, f.corrupt(n, "mode", mode, "of no known type")
 	}
 	uid, ok := f.tables[format.UIDs].At(index)
 	gid, ok2 := f.tables[format.GIDs].At(index)
 	if !ok || !ok2 || uid > math.MaxUint32 || gid > math.MaxUint32 {
-		return in, f.corrupt(n, "inode_mode_index", index, "no such entry in uids or gids, or one of more than 32 bits")
+		return owner{}, f.corrupt(n, "inode_mode_index", index, "no such entry in uids or gids, or one of more than 32 bits")
 	}
-	in.uid, in.gid = uint32(uid), uint32(gid)
-	return in, f.checkInfo(&in)
-}
-
-// mode returns the mode of inode n, which has the given mode index.
-func (f *FS) mode(n, index uint64) (fs.FileMode, error) {
-	v, ok := f.tables[format.Modes].At(index)
-	if !ok {
-		return 0, f.corrupt(n, "inode_mode_index", index, fmt.Sprintf("modes has %d entries", f.tables[format.Modes].Len()))
-	}
-	mode, ok := format.FileMode(v)
-	if !ok {
-		return 0, f.corrupt(n, "mode", v, "of no known type")
-	}
-	return mode, nil
+	o.uid, o.gid = uint32(uid), uint32(gid)
+	return o, nil
 }
 
 // checkInfo checks what the inode leads to.

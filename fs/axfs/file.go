@@ -3,7 +3,6 @@ package axfs
 import (
 	"context"
 	"io"
-	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -17,22 +16,25 @@ import (
 // file is a regular file.
 type file struct {
 	inode
-	once sync.Once // makes m
-	m    *dax.Mapping
-	read atomic.Bool // it was read whole
+	m    atomic.Pointer[dax.Mapping] // nil until it is asked for
+	read atomic.Bool                 // it was read whole
 }
 
 var _ vfs.File = (*file)(nil)
 
 // Mapping is the file's index, made when it is first asked for.
 func (fl *file) Mapping() *dax.Mapping {
-	fl.once.Do(func() {
-		// Without memory for cached pages the file has none, and says so when one is asked for.
-		frames, _ := fl.fs.cache()
-		fl.m = dax.NewMapping(dax.Config{ReadOnly: true, Frames: frames, Trace: fl.fs.trace})
-		fl.m.SetSize(int64(fl.size))
-	})
-	return fl.m
+	if m := fl.m.Load(); m != nil {
+		return m
+	}
+	// Without memory for cached pages the file has none, and says so when one is asked for.
+	frames, _ := fl.fs.cache()
+	m := dax.NewMapping(dax.Config{ReadOnly: true, Frames: frames, Trace: fl.fs.trace})
+	m.SetSize(int64(fl.size))
+	if !fl.m.CompareAndSwap(nil, m) {
+		return fl.m.Load() // somebody else was first
+	}
+	return m
 }
 
 // ReadAt copies bytes of the file: those of direct and compressed pages by way of the
@@ -128,11 +130,10 @@ func (fl *file) Fault(ft *vm.Fault) error {
 
 // Evict forgets the file's index.
 func (fl *file) Evict(ctx context.Context) error {
-	fl.once.Do(func() {}) // from here on nobody makes a mapping
-	if fl.m == nil {
-		return nil
+	if m := fl.m.Load(); m != nil {
+		return m.Evict(ctx, false)
 	}
-	return fl.m.Evict(ctx, false)
+	return nil
 }
 
 // WriteAt implements [vfs.File]; EROFS.

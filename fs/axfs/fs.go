@@ -22,6 +22,7 @@ type FS struct {
 	sb *format.Superblock
 
 	tables  [format.NumRegions]format.Table
+	owners  []owner // the first of modes, uids and gids
 	strings []byte
 	nodes   uint64 // entries of the node tables
 	time    time.Time
@@ -85,6 +86,7 @@ func load(dev pmem.Device, o vfs.MountOptions) (*FS, error) {
 	if err := f.loadRegions(); err != nil {
 		return nil, err
 	}
+	f.loadOwners()
 	f.cblocks.init(f)
 	return f, f.checkTree()
 }

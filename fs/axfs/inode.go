@@ -111,11 +111,11 @@ func (d *dir) ReadDir(pos uint64, yield func(vfs.Dirent) bool) error {
 		if err != nil {
 			return err
 		}
-		mode, err := d.fs.mode(n, index)
+		o, err := d.fs.owner(n, index)
 		if err != nil {
 			return err
 		}
-		if !yield(vfs.Dirent{Name: string(name), Ino: n + rootIno, Type: mode.Type(), Off: pos + 1}) {
+		if !yield(vfs.Dirent{Name: string(name), Ino: n + rootIno, Type: o.mode.Type(), Off: pos + 1}) {
 			return nil
 		}
 	}
