@@ -140,7 +140,7 @@ func TestBadMedia(t *testing.T) {
 // newSim makes a simulated device with the bytes of an image.
 func newSim(t *testing.T, img []byte) *sim.Device {
 	t.Helper()
-	dev, err := sim.New(int64(len(img)+page-1)/page*page)
+	dev, err := sim.New(int64(len(img)+page-1) / page * page)
 	must(t, err)
 	t.Cleanup(func() { must(t, dev.Close()) })
 	b, err := dev.Bytes(0, int64(len(img)))

@@ -38,6 +38,7 @@ type inode struct {
 }
 
 var (
+	_ vfs.Holder  = (*FS)(nil)
 	_ vfs.Inode   = (*inode)(nil)
 	_ vfs.Dir     = (*dir)(nil)
 	_ vfs.Symlink = (*symlink)(nil)
