@@ -162,11 +162,14 @@ func (m *Mapping) evictCached(page uint64, pfn pmem.PFN) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	val, order, ok := m.index.Load(page)
-	s := slot{page, order, word(val) | wLocked}
-	if !ok || !s.word.is(wCached) || s.word.pfn() != pfn || word(val).is(wLocked) || !m.idleCachedLocked(page) {
+	w := word(val)
+	if !ok || !w.is(wCached) || w.pfn() != pfn || w.is(wLocked) || !m.idleCachedLocked(page) {
 		return false
 	}
-	m.index.Store(page, order, uint64(s.word))
+	s, ok := m.claimLocked(page, order, w)
+	if !ok {
+		return false
+	}
 	hook.Acquire(hook.Entry, m, page, true)
 	m.mu.Unlock()
 	mapped := m.views.Len() > 0

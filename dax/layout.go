@@ -209,6 +209,9 @@ func (m *Mapping) remove(page, n uint64) (dirty []slot) {
 			_ = m.waitLocked(nil, first, false) // cannot fail without a context
 			continue
 		}
+		if !m.claimToRemoveLocked(first, order, w) {
+			continue
+		}
 		keep := m.marksLocked(first)
 		keep.dirty = keep.dirty || mapped && w.is(wWrite)
 		m.eraseLocked(first)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"godax"
@@ -30,8 +31,7 @@ type manifest struct {
 		Files     uint64 `json:"files"`
 		Timestamp int64
 	}
-	PageCounts struct{ XIP, Compressed, ByteAligned int } `json:"-"`
-	Entries    []manifestEntry
+	Entries []manifestEntry
 }
 
 type manifestEntry struct {
@@ -324,18 +324,19 @@ func TestSplitDevices(t *testing.T) {
 	tests := []struct {
 		name  string
 		parts []string
+		is    error
 		text  string
 	}{
-		{"second missing", []string{part0}, "the device with the second was not named"},
-		{"three", []string{part0, part1, part1}, "one at most"},
-		{"not split", []string{filepath.Join(dir, "basic.axfs"), part1}, "not split"},
-		{"wrong second", []string{part0, filepath.Join(dir, "basic.axfs")}, "which has 8192"},
-		{"swapped", []string{part1, part0}, "no known file system"},
+		{"second missing", []string{part0}, godax.ErrCorrupt, "the device with the second was not named"},
+		{"three", []string{part0, part1, part1}, syscall.EINVAL, "one at most"},
+		{"not split", []string{filepath.Join(dir, "basic.axfs"), part1}, syscall.EINVAL, "not split"},
+		{"wrong second", []string{part0, filepath.Join(dir, "basic.axfs")}, godax.ErrCorrupt, "which has 8192"},
+		{"swapped", []string{part1, part0}, godax.ErrUnknownFormat, ""},
 	}
 	for _, tt := range tests {
 		_, err := godax.Open(tt.parts[0], godax.Options{ReadOnly: true, Devices: tt.parts[1:]})
-		if err == nil || tt.name != "swapped" && !strings.Contains(err.Error(), tt.text) {
-			t.Errorf("%s: %v; want an error with %q", tt.name, err, tt.text)
+		if !errors.Is(err, tt.is) || !strings.Contains(err.Error(), tt.text) {
+			t.Errorf("%s: %v; want %v with %q", tt.name, err, tt.is, tt.text)
 		}
 	}
 }

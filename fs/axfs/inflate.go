@@ -2,11 +2,12 @@ package axfs
 
 import (
 	"bytes"
-	"compress/zlib"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
+
+	"github.com/klauspost/compress/zlib"
 )
 
 // inflater is a zlib reader that is used again and again.
