@@ -15,7 +15,8 @@ import (
 	"godax/internal/axfsdec"
 )
 
-// hostTreeForAxfs makes a tree in a new directory, goes to the directory above it, and returns its name.
+// hostTreeForAxfs makes a tree in a new directory, goes to the directory above it, and
+// returns its name.
 func hostTreeForAxfs(t *testing.T) string {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -65,8 +66,8 @@ func rowsOf(t *testing.T, image, dir string) string {
 	return b.String()
 }
 
-// TestMkfsAxfs builds an image of a directory of the host, one of the same files in an ext2 image, and one of
-// the first image: all are the same.
+// TestMkfsAxfs builds an image of a directory of the host, one of the same files in an ext2
+// image, and one of the first image: all are the same.
 func TestMkfsAxfs(t *testing.T) {
 	dir := hostTreeForAxfs(t)
 	mustRun(t, "mkfs", "axfs", "--xip", "elf", dir, "a.axfs")

@@ -36,8 +36,8 @@ func (a *app) runMounted(fsys *godax.FS, command []string, o profileOptions) (er
 		}
 		return nil
 	}
-	// A shell goes into the mount, not a child of ours: between fork and exec this process cannot stop
-	// for the collector, nor answer the kernel while it waits to.
+	// A shell goes into the mount, not a child of ours: between fork and exec this process
+	// cannot stop for the collector, nor answer the kernel while it waits to.
 	const enter = `cd -P -- "$GODAX_MOUNT" && exec "$@"`
 	run := exec.CommandContext(a.ctx, "/bin/sh", append([]string{"-c", enter, "sh"}, command...)...)
 	run.Env = append(os.Environ(), "GODAX_MOUNT="+server.Dir())
@@ -57,8 +57,8 @@ func (a *app) runMounted(fsys *godax.FS, command []string, o profileOptions) (er
 	return failure("run", command[0], err)
 }
 
-// endMount unmounts, also while something that a command has left behind is still in there; then
-// that gets errors from now on, and so does the caller.
+// endMount unmounts, also while something that a command has left behind is still in there;
+// then that gets errors from now on, and so does the caller.
 func endMount(s *fusefs.Server) error {
 	err := s.Unmount()
 	if err == nil {

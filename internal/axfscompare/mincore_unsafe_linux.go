@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mincore returns a byte for each page of mapped memory: bit 0 is set if the page is in the page
-// cache.
+// mincore returns a byte for each page of mapped memory: bit 0 is set if the page is in the
+// page cache.
 func mincore(b []byte) ([]byte, error) {
 	in := make([]byte, (len(b)+4095)/4096)
 	// b and in are alive until the call returns, since they are used after it.

@@ -33,8 +33,8 @@ func (b *bench) residentAxfs(image string) (int64, error) {
 	return strconv.ParseInt(strings.TrimSpace(text.String()), 10, 64)
 }
 
-// printResident maps the pages of a list, touches them, and prints how much of what is resident is not the
-// image itself.
+// printResident maps the pages of a list, touches them, and prints how much of what is
+// resident is not the image itself.
 func printResident(image, list string) (err error) {
 	text, err := os.Open(list)
 	if err != nil {
@@ -79,8 +79,8 @@ func printResident(image, list string) (err error) {
 	return err
 }
 
-// sharedMemory is the resident memory of this process in mappings of memory files, of which each
-// page counts once, however often it is mapped. The image itself is left out.
+// sharedMemory is the resident memory of this process in mappings of memory files, of which
+// each page counts once, however often it is mapped. The image itself is left out.
 func sharedMemory(image string) (int64, error) {
 	maps, err := os.Open("/proc/self/smaps")
 	if err != nil {

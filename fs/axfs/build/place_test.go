@@ -49,7 +49,8 @@ func placeRuns(runs []span) []uint64 {
 	return at
 }
 
-// TestPlaceRandom places random runs: none overlap, big ones are in step, and what is lost is bounded.
+// TestPlaceRandom places random runs: none overlap, big ones are in step, and what is lost
+// is bounded.
 func TestPlaceRandom(t *testing.T) {
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
@@ -97,8 +98,8 @@ func TestPlaceRandom(t *testing.T) {
 	}
 }
 
-// TestHugeInImage builds an image with a file of more than 2 MiB, from the middle of which a part is in place
-// as well.
+// TestHugeInImage builds an image with a file of more than 2 MiB, from the middle of which
+// a part is in place as well.
 func TestHugeInImage(t *testing.T) {
 	src := newTree()
 	src.file("a", noise(1, 5000))
@@ -184,8 +185,8 @@ func TestDedup(t *testing.T) {
 	}
 }
 
-// TestDedupChosen: of a file with several names, and of identical files, all pages are in place that any
-// of them is listed with.
+// TestDedupChosen: of a file with several names, and of identical files, all pages are in
+// place that any of them is listed with.
 func TestDedupChosen(t *testing.T) {
 	src := newTree()
 	src.file("a", noise(1, 8*4096))

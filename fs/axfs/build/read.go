@@ -68,8 +68,9 @@ type part struct {
 	spans []span
 }
 
-// read reads parts of files on all cores; another goroutine takes them from parts. work is called for each chunk by one of several goroutines, use
-// for one after the other in the order of parts. The chunk is gone when use returns.
+// read reads parts of files on all cores; another goroutine takes them from parts. work is
+// called for each chunk by one of several goroutines, use for one after the other in the
+// order of parts. The chunk is gone when use returns.
 func (b *builder) read(ctx context.Context, parts iter.Seq[part], hash bool, work, use func(*chunk) error) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	todo := make(chan *chunk)

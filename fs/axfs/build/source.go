@@ -30,8 +30,8 @@ type Attr struct {
 // ID is the same for all names of one file. The zero ID is no file's: nothing is known then.
 type ID struct{ Dev, Ino uint64 }
 
-// Reader is an open file. ReadAt may be called by several goroutines, Seek is called by one and knows
-// [SeekData] and [SeekHole], or fails for them.
+// Reader is an open file. ReadAt may be called by several goroutines, Seek is called by one
+// and knows [SeekData] and [SeekHole], or fails for them.
 type Reader interface {
 	io.ReaderAt
 	io.Seeker
