@@ -77,6 +77,11 @@ func (n *Node) Open(ctx context.Context, flag int, name string) (*Handle, error)
 			return nil, err
 		}
 	}
+	if o, ok := n.inode.(Opener); ok {
+		if err := o.Open(write || flag&os.O_TRUNC != 0); err != nil {
+			return nil, err
+		}
+	}
 	h := &Handle{n: n, file: n.file, flag: flag, name: name}
 	if n.file != nil {
 		h.since = n.file.Mapping().WritebackErrors()

@@ -54,8 +54,10 @@ const idleDefault = 1024
 // deny: a step into a directory whose ".." names another one is refused (step).
 type Mount struct {
 	fs       FileSystem
-	readOnly bool // immutable, as those up to now
-	nameMax  int  // bytes; 0 is unlimited
+	readOnly bool   // immutable, as those up to now
+	why      string // why it is read-only, if the file system says so
+	fixed    bool   // Description.FixedSize
+	nameMax  int    // bytes; 0 is unlimited
 	root     *Node
 	now      func() time.Time
 	touched  func(ino uint64, off, n int64) // Config.Touched; immutable
@@ -98,9 +100,12 @@ func (e *OpenError) Is(target error) bool { return target == syscall.EBUSY }
 
 // NewMount puts a file system into use. Close closes it.
 func NewMount(fsys FileSystem, c Config) (*Mount, error) {
+	d := fsys.Describe()
 	m := &Mount{
 		fs:       fsys,
-		readOnly: fsys.Describe().ReadOnly,
+		readOnly: d.ReadOnly,
+		why:      d.Why,
+		fixed:    d.FixedSize,
 		nameMax:  fsys.Statfs().NameMax,
 		idleMax:  c.Idle,
 		now:      c.Now,
@@ -135,6 +140,9 @@ func (m *Mount) FS() FileSystem { return m.fs }
 
 // ReadOnly reports whether changes are refused with EROFS.
 func (m *Mount) ReadOnly() bool { return m.readOnly }
+
+// FixedSize is that of the file system's [Description].
+func (m *Mount) FixedSize() bool { return m.fixed }
 
 // Statfs is the size and use of the file system.
 func (m *Mount) Statfs() Statfs { return m.fs.Statfs() }
@@ -257,12 +265,15 @@ func (m *Mount) openInodesLocked() error {
 	return e
 }
 
-// writable returns EROFS on a read-only mount.
+// writable returns EROFS on a read-only mount, with the reason if it was not by request.
 func (m *Mount) writable() error {
-	if m.readOnly {
+	switch {
+	case !m.readOnly:
+		return nil
+	case m.why == "":
 		return syscall.EROFS
 	}
-	return nil
+	return fmt.Errorf("%w: %s", syscall.EROFS, m.why)
 }
 
 // corrupt makes an error that is ErrCorrupt.

@@ -165,6 +165,10 @@ func writeSome(dev pmem.Device, limit time.Duration) error {
 		_ = f.Mkdir(path.Join(n, "dir"), 0o755)
 		_ = f.Rename(path.Join(n, "dir"), "moved dir")
 		_ = f.SetXattr(n, "user.test", b[:300], 0)
+		if h, err := f.CreateSized(n+" sized", 5000, godax.CreateOptions{}); err == nil {
+			_, _ = h.WriteAt(b[:100], 4000)
+			_ = h.Close()
+		}
 		if h, err := f.OpenFile(n, os.O_RDWR|os.O_CREATE, 0o644); err == nil {
 			_, _ = h.WriteAt(b, 5000)
 			_ = h.PunchHole(4000, 9000)
