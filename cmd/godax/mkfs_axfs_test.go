@@ -145,6 +145,29 @@ func TestMkfsAxfsHuge(t *testing.T) {
 	}
 }
 
+// TestMkfsAxfsNamesFiles: an error or a warning names the file that it is about.
+func TestMkfsAxfsNamesFiles(t *testing.T) {
+	t.Chdir(t.TempDir())
+	const dir = "/sys/kernel/mm" // files that say they have a page, and have less
+	if files, err := filepath.Glob(dir + "/*/*"); err != nil || len(files) == 0 {
+		t.Skipf("%s: %v", dir, err)
+	}
+	r := godaxRun(t, "mkfs", "axfs", dir, "img")
+	if r.code != exitFailed || !strings.HasPrefix(r.stderr, "godax: read "+dir+"/") || !strings.HasSuffix(r.stderr, "became shorter while it was read\n") {
+		t.Errorf("exit code %d, %s", r.code, r.stderr)
+	}
+	if err := os.Mkdir("tree", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mknod("tree/disk", syscall.S_IFBLK|0o600, 259<<8|1); err != nil {
+		t.Skip(err)
+	}
+	r = godaxRun(t, "mkfs", "axfs", "tree", "img")
+	if r.code != exitOK || !strings.HasPrefix(r.stderr, "godax: warning: device tree/disk: 259:1 does not fit 16 bits") {
+		t.Errorf("exit code %d, %s", r.code, r.stderr)
+	}
+}
+
 // TestMkfsAxfsSplit reads an image of two parts.
 func TestMkfsAxfsSplit(t *testing.T) {
 	dir := hostTreeForAxfs(t)

@@ -120,7 +120,7 @@ func (a *app) profile(image string, command []string, o profileOptions) (err err
 	}
 	r, err := profile.Measure(a.ctx, tree{imageStore{fsys}, "/"}, list, o.build)
 	if err != nil {
-		return err
+		return treeError(image+":/", err)
 	}
 	if o.svg != "" {
 		if err := os.WriteFile(o.svg, drawCurve(r), 0o666); err != nil {

@@ -235,12 +235,12 @@ type builder struct {
 	zeroDigest digest
 }
 
-// Build makes an image of the tree src and writes it to out. What is in out if it
-// fails means nothing.
+// Build makes an image of the tree src and writes it to out. What is in out if it fails
+// means nothing.
 //
-// Errors: of src, out and temporary files, with the path; of ctx; what the format cannot
-// hold: a name of more than 255 bytes, a symbolic link longer than a page, a file of unknown
-// type, an empty tree; a file that became shorter while it was read.
+// Errors: of out and temporary files; of ctx; *FileError for those of src, and for what the
+// format cannot hold: a name of more than 255 bytes, a symbolic link longer than a page, a
+// file of unknown type, an empty tree; a file that became shorter while it was read.
 func Build(ctx context.Context, src Source, out Target, o Options) (_ *Stats, err error) {
 	if err := o.check(); err != nil {
 		return nil, err
