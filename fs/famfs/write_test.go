@@ -44,8 +44,9 @@ func newDevice(t testing.TB, size int64) pmem.Device {
 	t.Cleanup(func() { must(t, dev.Close()) })
 	b, err := dev.Bytes(0, size)
 	must(t, err)
-	for i := range b {
-		b[i] = litter
+	b[0] = litter
+	for n := 1; n < len(b); n *= 2 {
+		copy(b[n:], b[:n])
 	}
 	return dev
 }
@@ -95,13 +96,19 @@ func decodeDevices(devs ...pmem.Device) (*oImage, error) {
 // pattern is n bytes, none of them zero or litter, that depend on seed and place.
 func pattern(n int, seed uint64) []byte {
 	b := make([]byte, n)
-	for i := range b {
+	for i := range min(n, page) {
 		b[i] = byte(1 + (uint64(i)*7+uint64(i)/251+seed*31)%150)
+	}
+	for at := page; at < n; at += page { // copies of the first page, each with its number
+		k := copy(b[at:], b[:min(page, n-at)])
+		for i, digit := 0, at/page; i < min(k, 4); i, digit = i+1, digit/150 {
+			b[at+i] = byte(1 + digit%150)
+		}
 	}
 	return b
 }
 
-// want is a file that should be there.
+// wantFile is a file that should be there.
 type wantFile struct {
 	data     []byte
 	perm     fs.FileMode
