@@ -212,13 +212,25 @@ func TestWrite(t *testing.T) {
 						t.Errorf("%s: other contents, %v", p, err)
 					}
 				}
-				if unit < mib { // it reads bytewise
-					must(t, fstest.TestFS(g.IOFS(), "d/e/exact", "one"))
-				}
 				wantClean(t, dev)
 			})
 		}
 	}
+}
+
+// TestFS is the standard library's opinion.
+func TestFS(t *testing.T) {
+	dev := newDevice(t, 16*mib)
+	f := newFS(t, dev, famfs.FormatOptions{Unit: 4 * kib})
+	must(t, f.MkdirAll("d/e", 0o755))
+	for i, p := range []string{"a", "d/b", "d/e/c"} {
+		file, err := f.CreateSized(p, int64(1+4000*i), godax.CreateOptions{Perm: 0o644})
+		must(t, err)
+		_, err = file.WriteAt(pattern(1+3000*i, 1), 0)
+		must(t, err)
+		must(t, file.Close())
+	}
+	must(t, fstest.TestFS(f.IOFS(), "a", "d/b", "d/e/c"))
 }
 
 // wantClean has the checker find nothing.
