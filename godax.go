@@ -84,6 +84,12 @@ type Options struct {
 	// Now is the clock for timestamps; nil means time.Now.
 	Now func() time.Time
 
+	// Touched, if not nil, is told of every range of a regular file that is read, mapped or
+	// pinned, by this package and other front ends; off and n are bytes, and may reach past the end of
+	// the file. A mapping is filled when it is made, so all of it counts. Touched is called by many
+	// goroutines at once, and must be quick.
+	Touched func(ino uint64, off, n int64)
+
 	// Drivers are file systems to try before those that come with this package.
 	Drivers []vfs.Driver
 }
@@ -177,7 +183,7 @@ func OpenDevice(dev pmem.Device, o Options) (_ *FS, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.m, err = vfs.NewMount(fsys, vfs.Config{Now: o.Now}); err != nil {
+	if f.m, err = vfs.NewMount(fsys, vfs.Config{Now: o.Now, Touched: o.Touched}); err != nil {
 		return nil, errors.Join(err, fsys.Close(context.Background()))
 	}
 	return f, nil
@@ -220,6 +226,11 @@ func (f *FS) closeDevices() error {
 	f.devices = nil
 	return errors.Join(errs...)
 }
+
+// VFS is what this package works on, for front ends of another kind beside it: the inode
+// table, open files and locks are the same. It is closed by Close, which refuses as long
+// as files are open, by whichever front end.
+func (f *FS) VFS() *vfs.Mount { return f.m }
 
 // Sync makes everything that returned before durable.
 func (f *FS) Sync() error {

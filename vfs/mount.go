@@ -22,6 +22,11 @@ type Config struct {
 	// Now is the clock for the modification time of files that mappings stored to; nil is
 	// time.Now.
 	Now func() time.Time
+
+	// Touched, if not nil, is told of every range of a regular file whose bytes are asked for:
+	// before a read, after a view or pin was made. The range may reach past the end of the
+	// file. Many goroutines may call it at once, with no lock held; it must be quick.
+	Touched func(ino uint64, off, n int64)
 }
 
 // idleDefault is Config.Idle if that is 0.
@@ -55,7 +60,8 @@ type Mount struct {
 	nameMax  int    // bytes; 0 is unlimited
 	root     *Node
 	now      func() time.Time
-	release  []func() // of the devices, at Close
+	touched  func(ino uint64, off, n int64) // Config.Touched; immutable
+	release  []func()                       // of the devices, at Close
 
 	rename sync.Mutex
 
@@ -103,6 +109,7 @@ func NewMount(fsys FileSystem, c Config) (*Mount, error) {
 		nameMax:  fsys.Statfs().NameMax,
 		idleMax:  c.Idle,
 		now:      c.Now,
+		touched:  c.Touched,
 		nodes:    make(map[uint64]*Node),
 		handles:  make(map[*Handle]struct{}),
 	}

@@ -153,6 +153,10 @@ type NewInode struct {
 	RdevMajor, RdevMinor uint32
 	Target               string // for a symlink
 
+	// Umask are permission bits that the inode does not get (umask(2)), unless the directory
+	// has a default ACL, which takes their place. Drivers need not look at it.
+	Umask fs.FileMode
+
 	// Size and Stripe are for regular files of a file system whose Description says
 	// FixedSize; others leave them alone.
 	Size   int64 // bytes
@@ -201,6 +205,19 @@ type Dir interface {
 	// Rename moves child from name to newName in newDir, over replaced if that is not
 	// nil (of a fitting type; an empty directory if it is one, else ENOTEMPTY).
 	Rename(name string, child Inode, newDir Dir, newName string, replaced Inode) error
+}
+
+// Exchanger is the ability of a directory to exchange what two names lead to (renameat2(2):
+// RENAME_EXCHANGE). The default is none: ENOTSUP.
+//
+// Locks: as for Dir.Rename.
+type Exchanger interface {
+	Dir
+
+	// Exchange makes name lead to other, and newName in newDir, which may be the same
+	// directory, to child. The two are different inodes, and neither a directory above the
+	// other.
+	Exchange(name string, child Inode, newDir Dir, newName string, other Inode) error
 }
 
 // Symlink is the ability of a symbolic link.

@@ -182,8 +182,8 @@ in a colon, write dir:./file.`,
 	root.AddCommand(
 		newMkfs(a), newInfo(a), newLs(a), newCat(a), newCp(a), newRm(a), newMkdir(a),
 		newMv(a), newLn(a), newChmod(a), newChown(a), newTruncate(a), newPunch(a),
-		newStat(a), newMap(a), newManifest(a), newDemo(a),
-		newFsck(a), newCreate(a), newWatch(a),
+		newStat(a), newMap(a), newManifest(a), newProfile(a),
+		newFsck(a), newCreate(a), newWatch(a), newDemo(a),
 	)
 	completionExamples(root)
 	return root
