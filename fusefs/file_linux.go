@@ -22,19 +22,29 @@ func (f *fileSystem) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.Ope
 // open opens a node. The kernel has checked permissions, and keeps the offset and O_APPEND.
 func (f *fileSystem) open(cancel <-chan struct{}, n *vfs.Node, flags uint32, out *fuse.OpenOut) fuse.Status {
 	ctx := &fuse.Context{Cancel: cancel}
-	h, err := n.Open(ctx, int(flags&syscall.O_ACCMODE), fmt.Sprintf("inode %d, by the kernel", n.Ino()))
+	h, err := n.Open(ctx, int(flags&syscall.O_ACCMODE), openName(n))
 	if err != nil {
 		return status(err)
 	}
+	f.opened(h, out)
+	return fuse.OK
+}
+
+// openName is what errors call a file that the kernel has open.
+func openName(n *vfs.Node) string { return fmt.Sprintf("inode %d, through a mount", n.Ino()) }
+
+// opened gives the kernel a number for an open file. Bytes of one that this process may store
+// to unseen are not kept.
+func (f *fileSystem) opened(h *vfs.Handle, out *fuse.OpenOut) {
 	fh := f.lastOpen.Add(1)
 	f.handles.update(fh, func(*vfs.Handle) *vfs.Handle { return h })
 	out.Fh = fh
-	if f.o.Cache == CacheNone {
-		out.OpenFlags = fuse.FOPEN_DIRECT_IO
-	} else {
+	switch {
+	case f.o.Cache == CacheNone, f.o.Cache == CacheShared && h.Node().Held():
+		out.OpenFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_PARALLEL_DIRECT_WRITES
+	default:
 		out.OpenFlags = fuse.FOPEN_KEEP_CACHE
 	}
-	return fuse.OK
 }
 
 // Release implements [fuse.RawFileSystem].

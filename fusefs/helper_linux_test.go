@@ -140,3 +140,12 @@ func (m *mounted) closeClean(t testing.TB) {
 	m.close(t)
 	daxtest.FsckFile(t, m.image)
 }
+
+// mkdir makes a directory in the mount.
+func mkdir(t testing.TB, m *mounted, name string) string {
+	t.Helper()
+	if err := os.Mkdir(m.path(name), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	return m.path(name)
+}

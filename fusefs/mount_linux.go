@@ -168,16 +168,17 @@ func fusermount() string {
 // fuseOptions are the options for go-fuse.
 func (o *Options) fuseOptions() *fuse.MountOptions {
 	f := &fuse.MountOptions{
-		AllowOther:               o.AllowOther,
-		Options:                  o.helperOptions(),
-		FsName:                   o.Source,
-		Name:                     o.Subtype,
-		MaxBackground:            64,
-		MaxWrite:                 maxRequest,
-		DisableSplice:            true, // replies of 1 MiB do not fit into a pipe
-		EnableAcl:                true,
-		Debug:                    o.Debug,
-		ExtraCapabilities:        fuse.CAP_ASYNC_DIO | fuse.CAP_DIRECT_IO_ALLOW_MMAP | fuse.CAP_READDIRPLUS_AUTO,
+		AllowOther:    o.AllowOther,
+		Options:       o.helperOptions(),
+		FsName:        o.Source,
+		Name:          o.Subtype,
+		MaxBackground: 64,
+		MaxWrite:      maxRequest,
+		DisableSplice: true, // replies of 1 MiB do not fit into a pipe
+		EnableAcl:     true,
+		Debug:         o.Debug,
+		ExtraCapabilities: fuse.CAP_ASYNC_DIO | fuse.CAP_DIRECT_IO_ALLOW_MMAP | fuse.CAP_READDIRPLUS_AUTO |
+			fuse.CAP_DONT_MASK | fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_SETXATTR_EXT,
 		ExplicitDataCacheControl: o.Cache == CacheExclusive,
 	}
 	if o.Subtype == "-" {

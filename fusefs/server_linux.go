@@ -46,7 +46,12 @@ func Mount(dir string, m *vfs.Mount, o Options) (_ *Server, err error) {
 	if err := s.mount(&o); err != nil {
 		return nil, errors.Join(err, s.letGo())
 	}
-	go s.serve()
+	stop := m.Watch(s.fs)
+	go func() {
+		s.serve()
+		stop()
+		close(s.done)
+	}()
 	if err := s.settle(&o); err != nil {
 		return nil, errors.Join(err, unmountDir(dir, true))
 	}
@@ -100,7 +105,6 @@ func (s *Server) mount(o *Options) (err error) {
 func (s *Server) serve() {
 	s.raw.Serve()
 	_ = s.letGo() // a directory's Handle without uses
-	close(s.done)
 }
 
 // pollName is a name that go-fuse answers itself, for the sake of settle.

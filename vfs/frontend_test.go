@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -275,6 +277,59 @@ func TestWriteEnd(t *testing.T) {
 		if k != 3 || end != int64(3*(i+1)) || err != nil {
 			t.Errorf("%q: %d, end %d, %v", s, k, end, err)
 		}
+	}
+	must(t, h.Close())
+}
+
+// recorder is a Watcher that writes down what it is told.
+type recorder struct{ got []string }
+
+func (r *recorder) NodeChanged(n *vfs.Node, off, length int64) {
+	r.got = append(r.got, fmt.Sprint("node ", n.Ino(), " ", off, " ", length))
+}
+
+func (r *recorder) EntryChanged(dir *vfs.Node, name string) {
+	r.got = append(r.got, fmt.Sprint("entry ", dir.Ino(), " ", name))
+}
+
+// TestWatch: watchers are told until they stop, and only by Tell.
+func TestWatch(t *testing.T) {
+	m, _ := newMount(t, vfs.Config{}, nil)
+	var a, b recorder
+	stopA, stopB := m.Watch(&a), m.Watch(&b)
+	ino := create(t, m, "/f", 0)
+	n, root := at(t, m, "/f"), at(t, m, "/")
+	defer n.Put()
+	defer root.Put()
+	m.TellNode(n, 5, -1)
+	stopB()
+	m.TellEntry(root, "f")
+	stopA()
+	stopA()
+	m.TellNode(n, 0, 0)
+	want := []string{fmt.Sprint("node ", ino, " 5 -1"), fmt.Sprint("entry ", root.Ino(), " f"), fmt.Sprint("node ", root.Ino(), " 0 0")}
+	if !slices.Equal(a.got, want) || !slices.Equal(b.got, want[:1]) {
+		t.Errorf("got %q and %q, want %q", a.got, b.got, want)
+	}
+}
+
+// TestHeld: a use of any Handle shows at the inode.
+func TestHeld(t *testing.T) {
+	m, _ := newMount(t, vfs.Config{}, nil)
+	create(t, m, "/f", 0)
+	n := at(t, m, "/f")
+	defer n.Put()
+	h, err := n.Open(ctx, os.O_RDWR, "/f")
+	must(t, err)
+	must(t, h.Hold(vfs.UsePin))
+	must(t, h.Hold(vfs.UseMapping))
+	h.Release(vfs.UsePin)
+	if !n.Held() {
+		t.Error("a mapping does not show")
+	}
+	h.Release(vfs.UseMapping)
+	if n.Held() {
+		t.Error("shows without a use")
 	}
 	must(t, h.Close())
 }

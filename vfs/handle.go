@@ -166,6 +166,7 @@ func (h *Handle) Hold(u Use) error {
 		return fs.ErrClosed
 	}
 	h.uses[u]++
+	h.n.held.Add(1)
 	return nil
 }
 
@@ -174,6 +175,7 @@ func (h *Handle) Release(u Use) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.uses[u]--
+	h.n.held.Add(-1)
 }
 
 // Ref takes a reference to the inode, to be Put, for a call that runs without its

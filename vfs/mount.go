@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -56,6 +57,9 @@ type Mount struct {
 	release  []func() // of the devices, at Close
 
 	rename sync.Mutex
+
+	watchMu  sync.Mutex // held for changes of watchers; innermost
+	watchers atomic.Pointer[[]Watcher]
 
 	mu      sync.Mutex
 	nodes   map[uint64]*Node // every inode in memory

@@ -59,6 +59,8 @@ type Node struct {
 	// written with mu exclusive.
 	plain atomic.Bool
 
+	held atomic.Int64 // uses of all Handles
+
 	// Guarded by m.mu.
 	refs       int
 	state      state
@@ -83,6 +85,10 @@ func (n *Node) Attr() Attr {
 	defer n.mu.RUnlock()
 	return n.inode.Attr()
 }
+
+// Held reports whether a [Handle] of the inode has a use: then bytes may be stored to without
+// a call.
+func (n *Node) Held() bool { return n.held.Load() > 0 }
 
 // AttrContext is Attr that gives up waiting for the inode lock when ctx is done.
 func (n *Node) AttrContext(ctx context.Context) (Attr, error) {
