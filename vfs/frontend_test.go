@@ -333,3 +333,27 @@ func TestHeld(t *testing.T) {
 	}
 	must(t, h.Close())
 }
+
+// TestStats: what is there now, and what files did that have left memory since.
+func TestStats(t *testing.T) {
+	m, _ := newMount(t, vfs.Config{Idle: -1}, nil)
+	create(t, m, "/f", 0)
+	n := at(t, m, "/f")
+	h, err := n.Open(ctx, os.O_RDWR, "/f")
+	must(t, err)
+	_, err = h.WriteAt(ctx, make([]byte, 3*pmem.PageSize), 0)
+	must(t, err)
+	s := m.Stats()
+	if s.Handles != 1 || s.Inodes != 2 || s.Dirty != 3 || s.Populates == 0 || s.Pages != 3 {
+		t.Errorf("with dirty pages: %+v", s)
+	}
+	must(t, h.Sync(ctx, false))
+	if s = m.Stats(); s.Dirty != 0 || s.Cleaned != 3 {
+		t.Errorf("after a writeback: %+v", s)
+	}
+	must(t, h.Close())
+	n.Put()
+	if after := m.Stats(); after.Inodes != 1 || after.Pages != 0 || after.Populates != s.Populates || after.Cleaned != 3 {
+		t.Errorf("after the eviction: %+v", after)
+	}
+}

@@ -80,6 +80,7 @@ func (n *Node) Open(ctx context.Context, flag int, name string) (*Handle, error)
 	h := &Handle{n: n, file: n.file, flag: flag, name: name}
 	if n.file != nil {
 		h.since = n.file.Mapping().WritebackErrors()
+		n.opened.Store(true)
 		if h.Readable() {
 			h.mapping = n.file.Mapping()
 		}

@@ -69,6 +69,7 @@ type Mount struct {
 	drained chan struct{}        // closed when refs drops to 1 while closing; else nil
 	handles map[*Handle]struct{} // open files
 	closing bool
+	past    Stats // counters of files that are not in memory any more
 	lost    error // first error of an eviction, until Sync or Close reports it
 }
 

@@ -59,7 +59,8 @@ type Node struct {
 	// written with mu exclusive.
 	plain atomic.Bool
 
-	held atomic.Int64 // uses of all Handles
+	held   atomic.Int64 // uses of all Handles
+	opened atomic.Bool  // a regular file that was opened, and so has an index
 
 	// Guarded by m.mu.
 	refs       int
@@ -145,6 +146,9 @@ func (m *Mount) evict(n *Node) {
 	defer m.mu.Unlock()
 	if err != nil && m.lost == nil {
 		m.lost = fmt.Errorf("inode %d: %w", n.ino, err)
+	}
+	if n.opened.Load() {
+		m.past.add(n.file.Mapping().Stats())
 	}
 	delete(m.nodes, n.ino)
 	close(n.gone)
