@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -66,7 +67,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	root := newRoot(a)
 	root.SetArgs(args)
-	cmd, err := root.ExecuteContextC(ctx)
+	var cmd *cobra.Command
+	var err error
+	if filepath.Base(os.Args[0]) == helperName {
+		cmd, err = root, a.runHelper(args)
+		a.started = true
+	} else {
+		cmd, err = root.ExecuteContextC(ctx)
+	}
 
 	if ferr := a.out.Flush(); ferr != nil {
 		err = failure("write", "standard output", ferr)
@@ -181,7 +189,7 @@ in a colon, write dir:./file.`,
 	root.AddCommand(
 		newMkfs(a), newInfo(a), newLs(a), newCat(a), newCp(a), newRm(a), newMkdir(a),
 		newMv(a), newLn(a), newChmod(a), newChown(a), newTruncate(a), newPunch(a),
-		newStat(a), newMap(a), newManifest(a), newDemo(a),
+		newStat(a), newMap(a), newManifest(a), newDemo(a), newMount(a), newUmount(a),
 	)
 	completionExamples(root)
 	return root
