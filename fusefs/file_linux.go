@@ -1,7 +1,9 @@
 package fusefs
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -63,11 +65,53 @@ func (f *fileSystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (
 	if f.o.OnRead != nil {
 		f.o.OnRead(h.Node().Ino(), int64(in.Offset), len(buf))
 	}
-	n, err := h.ReadAt(&fuse.Context{Cancel: cancel}, buf, int64(in.Offset))
-	if n == 0 && err != nil {
-		return nil, status(err)
+	r := answers.Get().(*readAnswer)
+	err := f.wait(cancel, func(ctx context.Context) (err error) {
+		r.pieces, r.n, err = h.ReadPieces(ctx, buf, int64(in.Offset), r.pieces[:0])
+		if r.n > 0 {
+			return nil // what there is counts more than the error, which the next request meets
+		}
+		return err
+	})
+	if r.n == 0 {
+		answers.Put(r)
+		return fuse.ReadResultData(nil), status(err)
 	}
-	return fuse.ReadResultData(buf[:n]), fuse.OK
+	r.h = h
+	return r, fuse.OK
+}
+
+// readAnswer is the answer to a read: bytes in the frames of the device, which go to the kernel
+// without a copy in between. The inode is locked until they are there.
+type readAnswer struct {
+	h      *vfs.Handle
+	pieces [][]byte
+	n      int
+}
+
+var answers = sync.Pool{New: func() any { return new(readAnswer) }}
+
+// Size implements [fuse.ReadResult].
+func (r *readAnswer) Size() int { return r.n }
+
+// Slices makes go-fuse write the pieces as they are.
+func (r *readAnswer) Slices() ([][]byte, fuse.Status) { return r.pieces, fuse.OK }
+
+// Bytes implements [fuse.ReadResult], for who cannot do that.
+func (r *readAnswer) Bytes(buf []byte) ([]byte, fuse.Status) {
+	buf = buf[:0]
+	for _, p := range r.pieces {
+		buf = append(buf, p...)
+	}
+	return buf, fuse.OK
+}
+
+// Done implements [fuse.ReadResult].
+func (r *readAnswer) Done() {
+	r.h.ReadDone()
+	clear(r.pieces)
+	r.h, r.n = nil, 0
+	answers.Put(r)
 }
 
 // Flush implements [fuse.RawFileSystem]: there is nothing to do at close(2) that the kernel

@@ -17,6 +17,7 @@ type fileSystem struct {
 	m       *vfs.Mount
 	o       Options
 	timeout time.Duration
+	dir     string       // that is mounted on; immutable
 	server  *fuse.Server // set before the first request but the kernel's greeting; immutable then
 
 	nodes    table[node]       // by the kernel's number

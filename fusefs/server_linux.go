@@ -42,6 +42,7 @@ func Mount(dir string, m *vfs.Mount, o Options) (_ *Server, err error) {
 		o.Subtype = "godax"
 	}
 	s := &Server{fs: newFileSystem(m, o), dir: dir, done: make(chan struct{})}
+	s.fs.dir = dir
 	if err := s.hold(); err != nil {
 		return nil, err
 	}

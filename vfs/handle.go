@@ -246,6 +246,25 @@ func (h *Handle) readHit(b []byte, off int64) bool {
 	return ok && h.mapping != nil && !h.closed.Load() && h.mapping.ReadHit(b, off) && h.n.mu.Unchanged(v)
 }
 
+// ReadPieces is ReadAt for who can use the bytes where they are, in the frames of the file, see
+// [dax.Mapping.ReadPieces]. Unless n is 0 the inode is locked, shared, until [Handle.ReadDone]:
+// the caller uses the pieces and calls it, and nothing else of the Mount in between.
+func (h *Handle) ReadPieces(ctx context.Context, b []byte, off int64, pieces [][]byte) (_ [][]byte, n int, err error) {
+	if err := h.n.mu.RW.RLock(ctx); err != nil {
+		return pieces, 0, err
+	}
+	if err = h.checkIO(h.Readable(), off); err == nil {
+		pieces, n, err = h.file.Mapping().ReadPieces(ctx, b, off, h.file, pieces)
+	}
+	if n == 0 {
+		h.n.mu.RUnlock()
+	}
+	return pieces, n, err
+}
+
+// ReadDone ends the use of what ReadPieces returned.
+func (h *Handle) ReadDone() { h.n.mu.RUnlock() }
+
 // WriteAt writes b at off, or at the end with O_APPEND. With O_SYNC it is durable when
 // it returns. Errors: as ReadAt, EFBIG, ENOSPC.
 func (h *Handle) WriteAt(ctx context.Context, b []byte, off int64) (int, error) {

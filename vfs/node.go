@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"sync/atomic"
+	"syscall"
 
 	"godax/internal/rwsem"
 )
@@ -98,6 +100,26 @@ func (n *Node) AttrContext(ctx context.Context) (Attr, error) {
 	}
 	defer n.mu.RUnlock()
 	return n.inode.Attr(), nil
+}
+
+// ReadAt reads bytes of a regular file without an open Handle; fewer than len(b) at the end of
+// the file. EISDIR, EINVAL for other types.
+func (n *Node) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
+	switch {
+	case n.dir != nil:
+		return 0, errIsDir
+	case n.file == nil || off < 0:
+		return 0, syscall.EINVAL
+	}
+	if err := n.mu.RW.RLock(ctx); err != nil {
+		return 0, err
+	}
+	defer n.mu.RUnlock()
+	k, err := n.file.ReadAt(ctx, b, off)
+	if err == io.EOF {
+		err = nil
+	}
+	return k, err
 }
 
 // Ref takes another reference for a caller that has one.
