@@ -126,6 +126,8 @@ func (f *fileSystem) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekO
 		return fuse.EBADF
 	case in.Whence != unix.SEEK_DATA && in.Whence != unix.SEEK_HOLE:
 		return fuse.EINVAL
+	case int64(in.Offset) < 0:
+		return fuse.Status(unix.ENXIO)
 	}
 	off, err := h.SeekExtent(int64(in.Offset), in.Whence == unix.SEEK_HOLE)
 	out.Offset = uint64(off)

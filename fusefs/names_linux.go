@@ -149,7 +149,7 @@ func (f *fileSystem) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fu
 		if size > 1<<63-1 {
 			return fuse.Status(unix.EFBIG)
 		}
-		if err := n.DropPriv(in.Valid&fuse.FATTR_KILL_SUIDGID != 0); err != nil {
+		if err := dropPriv(n.Node, &in.InHeader, in.Valid&fuse.FATTR_KILL_SUIDGID != 0); err != nil {
 			return status(err)
 		}
 		err := f.wait(cancel, func(ctx context.Context) error { return n.Truncate(ctx, int64(size)) })
@@ -175,7 +175,7 @@ func (f *fileSystem) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fu
 		a.Mtime = &t
 	}
 	if a.UID != nil || a.GID != nil {
-		if err := n.DropPriv(true); err != nil {
+		if err := dropPriv(n.Node, &in.InHeader, true); err != nil {
 			return status(err)
 		}
 	}

@@ -28,6 +28,12 @@ func (f *fileSystem) wait(cancel <-chan struct{}, op func(context.Context) error
 	return op(ctx)
 }
 
+// dropPriv is vfs.Node.DropPriv for the caller of a request. Of its groups only the first is
+// known; root counts as a member of all.
+func dropPriv(n *vfs.Node, in *fuse.InHeader, setid bool) error {
+	return n.DropPriv(setid, func(gid uint32) bool { return in.Uid == 0 || in.Gid == gid })
+}
+
 // Writev implements [fuse.RawFileSystem].
 func (f *fileSystem) Writev(cancel <-chan struct{}, in *fuse.WriteIn, data [][]byte) (uint32, fuse.Status) {
 	h := f.handles.get(in.Fh)
@@ -38,7 +44,7 @@ func (f *fileSystem) Writev(cancel <-chan struct{}, in *fuse.WriteIn, data [][]b
 	// whatever the flags of the descriptor that carries them.
 	mapped := in.WriteFlags&fuse.WRITE_CACHE != 0
 	if !mapped {
-		if err := h.Node().DropPriv(in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0); err != nil {
+		if err := dropPriv(h.Node(), &in.InHeader, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0); err != nil {
 			return 0, status(err)
 		}
 	}
@@ -138,7 +144,7 @@ func (f *fileSystem) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fus
 	default:
 		return fuse.Status(unix.EOPNOTSUPP)
 	}
-	if err := h.Node().DropPriv(in.Uid != 0); err != nil {
+	if err := dropPriv(h.Node(), &in.InHeader, in.Uid != 0); err != nil {
 		return status(err)
 	}
 	for _, mode := range modes {
@@ -160,7 +166,7 @@ func (f *fileSystem) CopyFileRange(cancel <-chan struct{}, in *fuse.CopyFileRang
 	if src == nil || dst == nil {
 		return 0, fuse.EBADF
 	}
-	if err := dst.Node().DropPriv(in.Uid != 0); err != nil {
+	if err := dropPriv(dst.Node(), &in.InHeader, in.Uid != 0); err != nil {
 		return 0, status(err)
 	}
 	var n int64

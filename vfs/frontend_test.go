@@ -111,17 +111,18 @@ func TestDropPriv(t *testing.T) {
 	n := at(t, m, "/f")
 	defer n.Put()
 	for _, tt := range []struct {
-		mode, want fs.FileMode
-		setid      bool
+		mode, want    fs.FileMode
+		setid, member bool
 	}{
-		{setid | 0o755, 0o755, true},
-		{setid | 0o745, fs.ModeSetgid | 0o745, true}, // mandatory locking, once
-		{setid | 0o755, setid | 0o755, false},
-		{fs.ModeSticky | 0o755, fs.ModeSticky | 0o755, true},
+		{setid | 0o755, 0o755, true, true},
+		{setid | 0o745, fs.ModeSetgid | 0o745, true, true}, // mandatory locking, once
+		{setid | 0o745, 0o745, true, false},
+		{setid | 0o755, setid | 0o755, false, false},
+		{fs.ModeSticky | 0o755, fs.ModeSticky | 0o755, true, true},
 	} {
 		must(t, n.SetAttr(vfs.SetAttr{Mode: &tt.mode}))
 		must(t, n.SetXattr("security.capability", []byte("x"), false, false))
-		must(t, n.DropPriv(tt.setid))
+		must(t, n.DropPriv(tt.setid, func(uint32) bool { return tt.member }))
 		if got := n.Attr().Mode; got != tt.want {
 			t.Errorf("%v became %v, want %v", tt.mode, got, tt.want)
 		}
@@ -132,7 +133,7 @@ func TestDropPriv(t *testing.T) {
 	create(t, m, "/d", fs.ModeDir|fs.ModeSetgid)
 	d := at(t, m, "/d")
 	defer d.Put()
-	must(t, d.DropPriv(true))
+	must(t, d.DropPriv(true, func(uint32) bool { return false }))
 	if d.Attr().Mode&fs.ModeSetgid == 0 {
 		t.Error("a directory lost its setgid bit")
 	}
