@@ -75,7 +75,10 @@ func (f *fileSystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (
 	})
 	if r.n == 0 {
 		answers.Put(r)
-		return fuse.ReadResultData(nil), status(err)
+		if err != nil {
+			return nil, status(err) // go-fuse would take any result for a success
+		}
+		return fuse.ReadResultData(nil), fuse.OK
 	}
 	r.h = h
 	return r, fuse.OK
