@@ -380,4 +380,3 @@ func TestMountErrors(t *testing.T) {
 		t.Error("a closed file system is mounted")
 	}
 }
-
