@@ -68,8 +68,10 @@ func (f *fileSystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (
 	r := answers.Get().(*readAnswer)
 	err := f.wait(cancel, func(ctx context.Context) (err error) {
 		r.pieces, r.n, err = h.ReadPieces(ctx, buf, int64(in.Offset), r.pieces[:0])
-		if r.n > 0 {
-			return nil // what there is counts more than the error, which the next request meets
+		if err != nil && r.n > 0 {
+			// The kernel takes fewer bytes for the end of the file, and fills up with zeros.
+			h.ReadDone()
+			r.n = 0
 		}
 		return err
 	})

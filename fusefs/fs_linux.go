@@ -40,12 +40,15 @@ func newFileSystem(m *vfs.Mount, o Options) *fileSystem {
 // String is the name that go-fuse would give a mount without one.
 func (f *fileSystem) String() string { return "godax" }
 
-// nodeID is the kernel's number for an inode; 0 if it cannot have one. The root's is
-// 1, and 0 means that there is no inode.
-func (f *fileSystem) nodeID(ino uint64) uint64 {
+// nodeID is the kernel's number for an inode; 0 if it cannot have one.
+func (f *fileSystem) nodeID(ino uint64) uint64 { return nodeID(f.m.FS().Root(), ino) }
+
+// nodeID is the kernel's number for an inode of a file system with the given root, whose
+// number is 1; 0 means that there is no inode.
+func nodeID(root, ino uint64) uint64 {
 	const first = fuse.FUSE_ROOT_ID + 1
 	switch {
-	case ino == f.m.FS().Root():
+	case ino == root:
 		return fuse.FUSE_ROOT_ID
 	case ino >= ^uint64(0)-first: // the last one is go-fuse's own
 		return 0

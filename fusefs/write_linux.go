@@ -17,7 +17,8 @@ import (
 // say for a pin, must not wait for ever.
 const patience = time.Second
 
-// wait runs op, which may wait for locks, for the caller of a request.
+// wait runs op, which may wait for locks, for the caller of a request. It runs op a second time if
+// the first was interrupted: what op has done by then it must not do again.
 func (f *fileSystem) wait(cancel <-chan struct{}, op func(context.Context) error) error {
 	err := op(&fuse.Context{Cancel: cancel})
 	if !errors.Is(err, context.Canceled) {
@@ -51,49 +52,43 @@ func (f *fileSystem) Writev(cancel <-chan struct{}, in *fuse.WriteIn, data [][]b
 	if in.Flags&syscall.O_APPEND != 0 && !mapped {
 		return f.append(cancel, h, in, data)
 	}
-	var done int64
-	for _, b := range data {
-		var n int
-		err := f.wait(cancel, func(ctx context.Context) (err error) {
-			n, err = h.WriteAt(ctx, b, int64(in.Offset)+done)
-			return err
-		})
-		done += int64(n)
-		if err != nil || n < len(b) {
-			return f.written(done, err)
-		}
-	}
-	return f.written(done, nil)
+	return f.writeAll(cancel, data, func(ctx context.Context, b []byte, done int64) (int, error) {
+		return h.WriteAt(ctx, b, int64(in.Offset)+done)
+	})
 }
 
-// written is the answer to a write: what was written counts more than the error.
-func (f *fileSystem) written(n int64, err error) (uint32, fuse.Status) {
-	if n == 0 && err != nil {
-		return 0, status(err)
+// writeAll writes data with write, which is told how many bytes are done. What was written counts
+// more than the error that stopped it.
+func (f *fileSystem) writeAll(cancel <-chan struct{}, data [][]byte, write func(ctx context.Context, b []byte, done int64) (int, error)) (uint32, fuse.Status) {
+	var done int64
+	for _, b := range data {
+		err := f.wait(cancel, func(ctx context.Context) error {
+			n, err := write(ctx, b, done)
+			b, done = b[n:], done+int64(n)
+			return err
+		})
+		if err != nil && done == 0 {
+			return 0, status(err)
+		}
+		if err != nil || len(b) > 0 {
+			break
+		}
 	}
-	return uint32(n), fuse.OK
+	return uint32(done), fuse.OK
 }
 
 // append writes at the end of the file. The kernel, which puts the bytes where it thinks the end
 // is, is corrected if another front end has moved it.
 func (f *fileSystem) append(cancel <-chan struct{}, h *vfs.Handle, in *fuse.WriteIn, data [][]byte) (uint32, fuse.Status) {
-	var done, end int64
-	var err error
-	for _, b := range data {
-		var n int
-		err = f.wait(cancel, func(ctx context.Context) (err error) {
-			n, end, err = h.WriteEnd(ctx, b)
-			return err
-		})
-		done += int64(n)
-		if err != nil || n < len(b) {
-			break
-		}
-	}
-	if done > 0 && end-done != int64(in.Offset) {
+	var end int64
+	done, st := f.writeAll(cancel, data, func(ctx context.Context, b []byte, _ int64) (n int, err error) {
+		n, end, err = h.WriteEnd(ctx, b)
+		return n, err
+	})
+	if done > 0 && end-int64(done) != int64(in.Offset) {
 		go f.NodeChanged(h.Node(), 0, -1) // the kernel holds pages locked until it has the answer
 	}
-	return f.written(done, err)
+	return done, st
 }
 
 // Fsync implements [fuse.RawFileSystem].
