@@ -85,7 +85,7 @@ func TestScripts(t *testing.T) {
 func TestEveryCommandHasScript(t *testing.T) {
 	elsewhere := map[string]string{
 		"completion": "TestCompletion", "help": "TestHelp", "demo": "TestDemo", "info": "TestInfo",
-		"map": "TestMap", "manifest": "TestManifest", "mkfs": "TestMkfs",
+		"map": "TestMap", "manifest": "TestManifest", "mkfs": "TestMkfs", "mount": "TestMountCommand", "umount": "TestMountCommand",
 	}
 	for _, cmd := range newRoot(new(app)).Commands() {
 		_, err := os.Stat(filepath.Join("testdata", "script", cmd.Name()+".txt"))
