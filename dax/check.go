@@ -63,6 +63,9 @@ func (m *Mapping) checkIndexLocked(bad func(string, ...any)) {
 		if w.all(wWrite|wShared) || w.is(wWrite) && m.cfg.ReadOnly {
 			bad("P5: page %d: entry %#x allows stores", first, val)
 		}
+		if w.is(wWaiters) && !w.is(wLocked) {
+			bad("L10: page %d: entry %#x is waited for and not locked", first, val)
+		}
 		sum, count = sum+pages(order), count+1
 		if next = first + pages(order); next == 0 {
 			break
@@ -105,8 +108,9 @@ type ownedRun struct {
 	n, page uint64
 }
 
-// checkWaitersLocked verifies that whoever sleeps waits for a holder, and, if no operation
-// is in flight, that nobody does either.
+// checkWaitersLocked verifies that whoever sleeps waits for an entry that is there, and, if
+// no operation is in flight, that nobody does either. The entry may be unlocked for a moment:
+// when one of several waiters has been woken for it and did not run yet.
 func (m *Mapping) checkWaitersLocked(quiescent bool, bad func(string, ...any)) {
 	for next := uint64(0); quiescent; {
 		first, order, val, ok := m.index.Next(next, ToEnd)
@@ -121,8 +125,7 @@ func (m *Mapping) checkWaitersLocked(quiescent bool, bad func(string, ...any)) {
 		}
 	}
 	for key, queue := range m.waiters {
-		_, _, val, ok := m.index.Next(key, key)
-		if quiescent || !ok || !word(val).is(wLocked) {
+		if _, _, _, ok := m.index.Next(key, key); quiescent || !ok {
 			bad("I7: %d asleep on page %d", len(queue), key)
 		}
 	}

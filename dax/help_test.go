@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"godax/internal/daxtest/sched"
 	"godax/vm"
 	"godax/vm/sim"
 )
@@ -63,7 +64,7 @@ func start(f func() error) chan error {
 // until waits for a condition that other goroutines bring about.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); runtime.Gosched() {
+	for end := time.Now().Add(sched.Patience); !ok(); runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("never happened: %s", what)
 		}
@@ -76,7 +77,7 @@ func within(t testing.TB, what string, done chan error) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(sched.Patience):
 		t.Fatalf("%s hangs", what)
 		return nil
 	}

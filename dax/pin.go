@@ -65,7 +65,9 @@ const (
 	PinLongTerm
 )
 
-// Pin pins the n bytes at off, which must lie before the end of the file.
+// Pin pins the n bytes at off, which must lie before the end of the file. Storage that is
+// shared with other files is unshared first, also for a pin that only reads; unless the
+// mapping is read-only.
 //
 // Errors: ErrBeyondEnd; ErrNotMappable for a hole in a pin that does not write;
 // EROFS; EOPNOTSUPP for PinLongTerm; pmem.ErrPoisoned; what the file system says. ctx may
@@ -132,6 +134,13 @@ func (m *Mapping) pinPiece(ctx context.Context, off, n int64, write bool, p Popu
 		q.n, order = pagesUp(off%pmem.PageSize+n), 0
 	}
 	s, err := m.answer(ctx, q, order, p)
+	if err == nil && s.word.is(wShared) && !m.cfg.ReadOnly {
+		// The next store would give the file other frames, and whoever has the old ones as well
+		// could free them without a look at the pins here (I17).
+		m.ungrab(s)
+		q.intent, q.n, q.off, q.length = IntentUnshare, pagesUp(off%pmem.PageSize+n), off, n
+		s, err = m.answer(ctx, q, 0, p)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -185,7 +185,7 @@ func (m *Mapping) giveUp(s slot) {
 func (m *Mapping) freeAnswers(answers []answer) {
 	for _, a := range answers {
 		if a.word.is(wCached) {
-			m.cfg.Frames.free(a.word.pfn())
+			m.cfg.Frames.free(m, a.page, a.word.pfn())
 		}
 	}
 }
@@ -194,26 +194,32 @@ func (m *Mapping) freeAnswers(answers []answer) {
 // holds r.Page. Old translations of the slot go before its entry changes (rows 6
 // and 7).
 func (m *Mapping) apply(s slot, r *Request) slot {
-	if s.word.is(wMapped | wZero) {
-		for _, a := range r.answers {
-			if vm.Overlap(a.page, a.n, s.page, pages(s.order)) && !s.word.sameFrames(s.page, a) {
-				m.unmap(s.page, pages(s.order), false)
-				break
-			}
-		}
+	if s.word.is(wMapped|wZero) && !r.keepsFrames(s) {
+		m.unmap(s.page, pages(s.order), false)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	out := m.replaceLocked(s, r)
 	for _, a := range r.answers {
 		if r.outdated(a) {
-			m.cfg.Frames.free(a.word.pfn())
+			m.cfg.Frames.free(m, a.page, a.word.pfn())
 			continue
 		}
 		m.insertLocked(a)
 	}
 	m.debugCheckLocked()
 	return out
+}
+
+// keepsFrames reports whether the entry of the slot stays one entry with the frames that it
+// has: only its attributes change. An entry that is cut leaves no translation of its size.
+func (r *Request) keepsFrames(s slot) bool {
+	for _, a := range r.answers {
+		if vm.Overlap(a.page, a.n, s.page, pages(s.order)) && !(s.word.sameFrames(s.page, a) && a.fills(s, s.word)) {
+			return false
+		}
+	}
+	return true
 }
 
 // outdated reports whether a cached answer, for another page than the one asked for,
@@ -345,7 +351,7 @@ func (m *Mapping) unusedLocked(a answer, page uint64) {
 	if val, _, ok := m.index.Load(page); ok && word(val).pfn() == a.word.pfn() {
 		return
 	}
-	m.cfg.Frames.free(a.word.pfn())
+	m.cfg.Frames.free(m, a.page, a.word.pfn())
 }
 
 // pieces cuts a run into entries: the largest aligned ones, up to the PMD order.

@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"godax/internal/daxtest/sched"
 	"godax/vm"
+	"godax/xarray"
 )
 
 // Entries and their locks by themselves. The PMD order is 2.
@@ -34,7 +36,7 @@ func (m *Mapping) has(page uint64) (order uint, w word, ok bool) {
 
 func (m *Mapping) asleep(t *testing.T, n int) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); Sleepers(m) != n; runtime.Gosched() {
+	for end := time.Now().Add(sched.Patience); Sleepers(m) != n; runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("%d asleep, want %d", Sleepers(m), n)
 		}
@@ -109,7 +111,7 @@ func TestSA10_WakeHandedOn(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-			case <-time.After(20 * time.Second):
+			case <-time.After(sched.Patience):
 				t.Fatal("the second waiter was never woken")
 			}
 			quiet(t, m)
@@ -130,7 +132,7 @@ func TestSA10_WakeHandedOn(t *testing.T) {
 		m.mu.Unlock()
 		tagged := make(chan slot, 1)
 		go func() {
-			s, _, _, err := m.takeTagged(nil, 4, 5)
+			s, _, _, err := m.takeTagged(nil, 4, 5, new(xarray.Cursor))
 			if err != nil {
 				t.Error(err)
 			}
@@ -153,7 +155,7 @@ func TestSA10_WakeHandedOn(t *testing.T) {
 		select {
 		case s := <-next:
 			m.ungrab(s)
-		case <-time.After(20 * time.Second):
+		case <-time.After(sched.Patience):
 			t.Fatal("the waiter of page 4 sleeps although nobody holds it")
 		}
 		m.asleep(t, 1)

@@ -3,6 +3,7 @@ package dax
 import (
 	"sync/atomic"
 
+	"godax/internal/spread"
 	"godax/pmem"
 	"godax/vm"
 )
@@ -11,9 +12,9 @@ import (
 type Stats struct {
 	Populates atomic.Uint64 // PopulatePFNs calls
 
-	Faults    [PMDOrder + 1]atomic.Uint64   // served faults by order; larger ones in the last
-	Accesses  [vm.MkWrite + 1]atomic.Uint64 // served faults by kind of access
-	Fallbacks [15]atomic.Uint64             // by reason, F1..F14 of the semantics; [0] is unused
+	Faults    [PMDOrder + 1]spread.Counter   // served faults by order; larger ones in the last
+	Accesses  [vm.MkWrite + 1]spread.Counter // served faults by kind of access
+	Fallbacks [15]atomic.Uint64              // by reason, F1..F14 of the semantics; [0] is unused
 
 	Collected atomic.Uint64 // pages found written by a view's collector
 	Cleaned   atomic.Uint64 // pages flushed by Writeback

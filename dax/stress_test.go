@@ -18,8 +18,8 @@ import (
 )
 
 // TestSD3_SD4_Stress runs goroutines that load, store, read, write, punch and pin, each
-// on cells of its own, while others truncate behind them, sync, and make and drop
-// views. Every 8-byte cell below the part that is truncated must hold what its
+// on cells of its own, while others truncate behind them, put holes in and take ranges out
+// there, sync, and make and drop views. Every 8-byte cell below the part that is truncated must hold what its
 // owner put there last.
 //
 // Guards I10, I16, I17, I24, I25, I31, I33, I40, I55, T24, T26, T35.
@@ -113,6 +113,13 @@ func stress(t *testing.T, onePage bool, length time.Duration, seed uint64) {
 			if err := f.punch(context.Background(), kept+r.Int64N(n), r.Int64N(run)); err != nil {
 				fail("punch: %v", err)
 			}
+		}
+		// A hole is put in, and taken out again, or what is there with it.
+		if err := f.insert(context.Background(), kept+r.Int64N(2)*pageSize, pageSize); err != nil && f.m.Size() > kept+pageSize {
+			fail("insert: %v", err)
+		}
+		if err := f.collapse(context.Background(), kept+r.Int64N(2)*pageSize, pageSize); err != nil && f.m.Size() > kept+2*pageSize {
+			fail("collapse: %v", err)
 		}
 	})
 	loop(11, func(r *rand.Rand) { // faults beyond the cells meet the end, or not

@@ -77,6 +77,11 @@ func (n *Node) Open(ctx context.Context, flag int, name string) (*Handle, error)
 			return nil, err
 		}
 	}
+	if o, ok := n.inode.(Opener); ok {
+		if err := o.Open(write || flag&os.O_TRUNC != 0); err != nil {
+			return nil, err
+		}
+	}
 	h := &Handle{n: n, file: n.file, flag: flag, name: name}
 	if n.file != nil {
 		h.since = n.file.Mapping().WritebackErrors()
@@ -222,6 +227,7 @@ func (h *Handle) checkIO(allowed bool, off int64) error {
 // Bytes that the file's mapping knows the frames of are copied without the inode lock,
 // which is looked at before and after; the driver does not hear of it.
 func (h *Handle) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
+	h.Touched(off, int64(len(b)))
 	if h.readHit(b, off) {
 		return len(b), nil
 	}
@@ -239,6 +245,14 @@ func (h *Handle) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
 	return n, err
 }
 
+// Touched tells Config.Touched of n bytes at off, for uses that give their bytes away without
+// ReadAt: a view, a pin.
+func (h *Handle) Touched(off, n int64) {
+	if t := h.n.m.touched; t != nil && h.file != nil && off >= 0 && n > 0 {
+		t(h.n.ino, off, n)
+	}
+}
+
 // readHit reads all of b without the lock, or does nothing and returns false. Closing takes
 // the lock, and so shows as well.
 func (h *Handle) readHit(b []byte, off int64) bool {
@@ -250,6 +264,7 @@ func (h *Handle) readHit(b []byte, off int64) bool {
 // [dax.Mapping.ReadPieces]. Unless n is 0 the inode is locked, shared, until [Handle.ReadDone]:
 // the caller uses the pieces and calls it, and nothing else of the Mount in between.
 func (h *Handle) ReadPieces(ctx context.Context, b []byte, off int64, pieces [][]byte) (_ [][]byte, n int, err error) {
+	h.Touched(off, int64(len(b)))
 	if err := h.n.mu.RW.RLock(ctx); err != nil {
 		return pieces, 0, err
 	}

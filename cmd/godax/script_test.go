@@ -85,7 +85,8 @@ func TestScripts(t *testing.T) {
 func TestEveryCommandHasScript(t *testing.T) {
 	elsewhere := map[string]string{
 		"completion": "TestCompletion", "help": "TestHelp", "demo": "TestDemo", "info": "TestInfo",
-		"map": "TestMap", "manifest": "TestManifest", "mkfs": "TestMkfs", "mount": "TestMountCommand", "umount": "TestMountCommand",
+		"map": "TestMap", "manifest": "TestManifest", "mkfs": "TestMkfs",
+		"profile": "TestProfile", "mount": "TestMountCommand", "umount": "TestMountCommand",
 	}
 	for _, cmd := range newRoot(new(app)).Commands() {
 		_, err := os.Stat(filepath.Join("testdata", "script", cmd.Name()+".txt"))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"godax"
+	"godax/internal/daxtest"
 	"godax/pmem"
 )
 
@@ -27,7 +28,7 @@ type walker struct {
 	names    int
 	errors   int
 	bytes    int64
-	deadline time.Time
+	deadline time.Duration // of the processor time
 	buf      []byte
 	seen     map[uint64]bool
 }
@@ -37,7 +38,7 @@ var errDeadline = errors.New("too slow")
 // readAll opens the image on dev, walks it and reads all there is. What the image
 // answers with is its own business; the error is errDeadline if it took too long.
 func readAll(dev pmem.Device, limit time.Duration) (w walker, err error) {
-	w = walker{deadline: time.Now().Add(limit), buf: make([]byte, 256<<10), seen: map[uint64]bool{}}
+	w = walker{deadline: daxtest.CPUTime() + limit, buf: make([]byte, 256<<10), seen: map[uint64]bool{}}
 	w.f, err = godax.OpenDevice(dev, godax.Options{ReadOnly: true, CacheBytes: 8 << 20})
 	if err != nil {
 		return w, w.late()
@@ -51,7 +52,7 @@ func readAll(dev pmem.Device, limit time.Duration) (w walker, err error) {
 }
 
 func (w *walker) late() error {
-	if time.Now().After(w.deadline) {
+	if daxtest.CPUTime() > w.deadline {
 		return errDeadline
 	}
 	return nil
@@ -117,6 +118,10 @@ func (w *walker) file(p string) {
 			break
 		}
 	}
+	if m, err := f.Mmap(0, 16*pmem.PageSize, godax.MapShared); w.note(err) {
+		w.note(m.Do(func(b []byte) error { w.bytes += int64(b[0]) & 1; return nil }))
+		w.note(m.Close())
+	}
 	const seekData, seekHole = 3, 4
 	for off := int64(0); w.bytes < maxBytes && w.late() == nil; {
 		data, err := f.Seek(off, seekData)
@@ -144,7 +149,7 @@ func (w *walker) file(p string) {
 // writeSome opens the image for writing and changes a little of everything. Errors
 // are fine.
 func writeSome(dev pmem.Device, limit time.Duration) error {
-	deadline := time.Now().Add(limit)
+	deadline := daxtest.CPUTime() + limit
 	f, err := godax.OpenDevice(dev, godax.Options{CacheBytes: 8 << 20})
 	if err != nil {
 		return nil
@@ -160,6 +165,10 @@ func writeSome(dev pmem.Device, limit time.Duration) error {
 		_ = f.Mkdir(path.Join(n, "dir"), 0o755)
 		_ = f.Rename(path.Join(n, "dir"), "moved dir")
 		_ = f.SetXattr(n, "user.test", b[:300], 0)
+		if h, err := f.CreateSized(n+" sized", 5000, godax.CreateOptions{}); err == nil {
+			_, _ = h.WriteAt(b[:100], 4000)
+			_ = h.Close()
+		}
 		if h, err := f.OpenFile(n, os.O_RDWR|os.O_CREATE, 0o644); err == nil {
 			_, _ = h.WriteAt(b, 5000)
 			_ = h.PunchHole(4000, 9000)
@@ -172,7 +181,7 @@ func writeSome(dev pmem.Device, limit time.Duration) error {
 		_ = f.Rename(n, n+" renamed")
 		_ = f.Remove(n + " link")
 		_ = f.RemoveAll(n + " renamed")
-		if time.Now().After(deadline) {
+		if daxtest.CPUTime() > deadline {
 			return errDeadline
 		}
 	}
@@ -182,7 +191,7 @@ func writeSome(dev pmem.Device, limit time.Duration) error {
 			return err // something leaked a reference
 		}
 	}
-	if time.Now().After(deadline) {
+	if daxtest.CPUTime() > deadline {
 		return errDeadline
 	}
 	return nil

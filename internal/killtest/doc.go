@@ -7,5 +7,8 @@
 //
 //	go test ./internal/killtest -run Kill -rounds 200 -first 1
 //
+// Other children map the memory of an image themselves and store to a file beside its views and
+// writes.
+//
 // The package has tests only.
 package killtest

@@ -32,11 +32,15 @@ var (
 const (
 	imageSize = 24 << 20
 	perImage  = 8                      // rounds that one image lives through
-	longest   = 150 * time.Millisecond // before the kill
+	mostLines = 12                     // that a writer says before its end is near
+	longest   = 100 * time.Millisecond // from then to the kill
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(imageEnv) != "" {
+	for env, child := range map[string]func() error{imageEnv: child, markEnv: mark} {
+		if os.Getenv(env) == "" {
+			continue
+		}
 		if err := child(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -165,12 +169,17 @@ func (m *image) kill(t *testing.T, seed uint64, sum *tally) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	out := bufio.NewReader(pipe)
 	var readErr error
+	lines := 0
 	if r.IntN(8) > 0 { // otherwise it can die while it mounts
 		_, readErr = out.ReadString('\n')
+		lines = r.IntN(mostLines + 1)
 	}
-	timer := time.AfterFunc(time.Duration(r.Int64N(int64(longest))), func() { _ = cmd.Process.Kill() })
-	defer timer.Stop()
-	for readErr == nil {
+	// However slow the machine is, most writers get something done before they are killed.
+	for ; readErr == nil; lines-- {
+		if lines == 0 {
+			timer := time.AfterFunc(time.Duration(r.Int64N(int64(longest))), func() { _ = cmd.Process.Kill() })
+			defer timer.Stop()
+		}
 		var line string
 		if line, readErr = out.ReadString('\n'); readErr == nil {
 			m.note(t, strings.TrimSuffix(line, "\n"), sum)

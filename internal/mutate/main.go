@@ -32,6 +32,9 @@ var (
 	flagTimeout = flag.Duration("timeout", time.Minute, "a run that takes longer counts as caught: the fault hangs")
 )
 
+// patience is how long tests wait for what must happen: faults are to be found, not waited for.
+const patience = 15 * time.Second
+
 func main() {
 	flag.Parse()
 	path := filepath.Join("internal", "mutate", "faults.txt")
@@ -219,7 +222,9 @@ func (f *fault) try() (caught []string, err error) {
 	if !*flagAll {
 		args = append(args, "-run", f.tests)
 	}
-	out, err := exec.Command("go", append(args, f.pkgs...)...).Output()
+	cmd := exec.Command("go", append(args, f.pkgs...)...)
+	cmd.Env = append(os.Environ(), "GODAX_PATIENCE="+patience.String())
+	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return nil, err

@@ -400,6 +400,27 @@ func (f *File) Unmap(v *sim.View) error {
 	return err
 }
 
+// Evict takes the file out of memory, as when the last user of an inode is gone: what is
+// dirty is written back, pins are waited for. There are no views. Whoever uses the file
+// next finds an empty mapping.
+func (f *File) Evict(ctx context.Context) error {
+	if err := f.inode.Lock(ctx); err != nil {
+		return lockErr(err)
+	}
+	defer f.inode.Unlock()
+	size := f.M.Size()
+	if err := f.M.Evict(ctx, false); err != nil {
+		return err
+	}
+	f.M = dax.NewMapping(f.FS.cfg.Mapping)
+	f.M.SetSize(size)
+	return nil
+}
+
+// Invalidate takes pages out of memory that are neither dirty nor pinned, as reclaim does.
+// A page that is stops it: [dax.ErrBusy].
+func (f *File) Invalidate(page, n uint64) error { return f.M.Invalidate(page, n) }
+
 // Pin pins a range.
 func (f *File) Pin(ctx context.Context, off, n int64, flags dax.PinFlags) (*dax.Pin, error) {
 	if flags&dax.PinWrite == 0 {

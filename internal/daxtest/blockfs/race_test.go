@@ -177,6 +177,36 @@ func TestSC30_RemapBesideAStore(t *testing.T) {
 	}
 }
 
+// A pin that only reads keeps its frames, though the file gets others by a store and the other
+// file, which had them too, is gone: pinned pages are not shared.
+//
+// Guards I17, I40, T35.
+func TestSC30_PinOfSharedPages(t *testing.T) {
+	for _, via := range []string{"store", "write"} {
+		t.Run(via, func(t *testing.T) {
+			eachOrder(t, blockfs.Config{}, func(t *testing.T, w *world) {
+				a, b := w.pair(pages(1, 8))
+				v := w.view(a, 0, 8, sharedRW)
+				load(t, v, 0, 8*pageSize)
+				pin, err := a.Pin(ctx, pageSize+10, 2*pageSize, 0)
+				w.ok(err)
+				defer pin.Release()
+				pinned := bytes.Join(pin.Slices(), nil)
+				equal(t, "pinned", pinned, pages(1, 8)[pageSize+10:][:2*pageSize])
+				if via == "store" {
+					err = v.Store(ctx, []byte{99}, pageSize+20)
+				} else {
+					_, err = a.Write(ctx, []byte{99}, pageSize+20)
+				}
+				w.ok(err)
+				pinned[10] = 99
+				w.remove(b) // and what only b had is filled with rubbish
+				equal(t, "pinned, the other file gone", bytes.Join(pin.Slices(), nil), pinned)
+			})
+		})
+	}
+}
+
 // A pin stops a reflink, in either file; the wait can be ended, and then nothing has
 // changed.
 //

@@ -9,6 +9,7 @@ import (
 
 	"godax/dax"
 	"godax/internal/daxtest/blockfs"
+	"godax/vm/sim"
 )
 
 // mixed makes a file of 12 pages (three huge ones), of which some are holes and some
@@ -331,4 +332,55 @@ func TestExchange(t *testing.T) {
 		w.durable("b", b, other)
 		isErr(t, a.Exchange(ctx, 0, a, pageSize, 2*pageSize), syscall.EINVAL)
 	})
+}
+
+// A huge page of shared blocks, one of which the other file gives up: a store to that page
+// alone gets permission, with the frame that it has, and the entry is cut. Nothing is left of
+// the huge translation; the rest of the page stays shared.
+//
+// Guards I11, I12, I27, I28, T54, T59.
+func TestSB25_SharedInPart(t *testing.T) {
+	for name, change := range map[string]func(f *blockfs.File, v *sim.View, b []byte, off int64) error{
+		"store": func(_ *blockfs.File, v *sim.View, b []byte, off int64) error { return v.Store(ctx, b, off) },
+		"write": func(f *blockfs.File, _ *sim.View, b []byte, off int64) error {
+			_, err := f.Write(ctx, b, off)
+			return err
+		},
+		"zero": func(f *blockfs.File, _ *sim.View, b []byte, off int64) error {
+			clear(b)
+			return f.Zero(ctx, off, int64(len(b)))
+		},
+		"pin": func(f *blockfs.File, _ *sim.View, b []byte, off int64) error {
+			pin, err := f.Pin(ctx, off, int64(len(b)), dax.PinWrite)
+			if err == nil {
+				copy(pin.Slices()[0], b)
+				pin.Release()
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachOrder(t, blockfs.Config{}, func(t *testing.T, w *world) {
+				a, b := w.file(pages(1, 8)), w.fs.Create()
+				w.ok(b.Reflink(ctx, 0, a, 0, 8*pageSize))
+				want, other := pages(1, 8), pages(1, 8)
+				v, other0 := w.view(a, 0, 8, sharedRW), w.view(a, 0, 8, private)
+				load(t, v, 0, 8*pageSize)
+				load(t, other0, 0, 8*pageSize)
+				w.ok(b.Punch(ctx, pageSize, pageSize))
+				clear(other[pageSize : 2*pageSize])
+				data := []byte{1, 2, 3}
+				w.ok(change(a, v, data, pageSize+5))
+				copy(want[pageSize+5:], data)
+				w.check()
+				equal(t, "the private view", load(t, other0, 0, 8*pageSize), want)
+				w.holds("a", a, want)
+				w.holds("b", b, other)
+				store(t, v, []byte{9}, 7)
+				want[7] = 9
+				w.holds("a", a, want)
+				w.holds("b", b, other)
+			})
+		})
+	}
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"godax/internal/hook"
 	"godax/internal/rwsem"
@@ -345,19 +345,18 @@ func TestCheckWaits(t *testing.T) {
 
 // An operation that hangs outside of what is reported is found by patience.
 func TestHang(t *testing.T) {
-	defer func(p time.Duration) { Patience = p }(Patience)
-	Patience = 50 * time.Millisecond
 	Enabled(t)
-	stop := make(chan struct{})
-	defer close(stop)
-	_, err := explore(t, Config{NoShrink: true}, func(s *Scenario) {
-		s.Op("hang", func() error { point(3); <-stop; return nil })
-		s.Op("other", func() error { point(0); return nil })
+	synctest.Test(t, func(t *testing.T) { // where patience ends when all sleep
+		stop := make(chan struct{})
+		defer close(stop)
+		_, err := explore(t, Config{NoShrink: true}, func(s *Scenario) {
+			s.Op("hang", func() error { point(3); <-stop; return nil })
+		})
+		if err == nil {
+			t.Fatal("not found")
+		}
+		contains(t, err.Error(), "hang came to no point", "WritePiece, page 3", "goroutine ")
 	})
-	if err == nil {
-		t.Fatal("not found")
-	}
-	contains(t, err.Error(), "hang came to no point", "WritePiece, page 3", "goroutine ")
 }
 
 func TestScript(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"godax/internal/hook"
 	"godax/internal/rwsem"
@@ -207,14 +207,14 @@ func TestHopeless(t *testing.T) {
 }
 
 func TestPatience(t *testing.T) {
-	defer func(p time.Duration) { Patience = p }(Patience)
-	Patience = 10 * time.Millisecond
-	silent := make(chan struct{})
-	got := failing(t, func(t testing.TB) {
-		t.Cleanup(func() {}) // what was made before is undone after
-		x := Go(t, "x", func() error { <-silent; return nil })
-		defer close(silent)
-		x.Blocked()
+	synctest.Test(t, func(t *testing.T) { // where patience ends when all sleep
+		silent := make(chan struct{})
+		got := failing(t, func(t testing.TB) {
+			t.Cleanup(func() {}) // what was made before is undone after
+			x := Go(t, "x", func() error { <-silent; return nil })
+			defer close(silent)
+			x.Blocked()
+		})
+		contains(t, got, "it is not so that all operations are at rest", `"x" is running; last: start`, "goroutine ")
 	})
-	contains(t, got, "it is not so that all operations are at rest", `"x" is running; last: start`, "goroutine ")
 }
