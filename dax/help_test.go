@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"runtime"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,21 +38,6 @@ func isErr(t testing.TB, err, want error) {
 	}
 }
 
-// gate parks the first goroutine that comes by, until it is opened.
-type gate struct {
-	at, open chan struct{}
-	used     atomic.Bool
-}
-
-func newGate() *gate { return &gate{at: make(chan struct{}), open: make(chan struct{})} }
-
-func (g *gate) stop() {
-	if g.used.CompareAndSwap(false, true) {
-		close(g.at)
-		<-g.open
-	}
-}
-
 // start runs f and gives its error.
 func start(f func() error) chan error {
 	done := make(chan error, 1)
@@ -83,22 +67,18 @@ func within(t testing.TB, what string, done chan error) error {
 	}
 }
 
-// hooked is a view that calls back around Install and Protect.
+// hooked is a view that calls back before Install and Protect.
 type hooked struct {
 	*sim.View
-	before, after func() // around Install, with the entry lock held (HP5, HP6)
-	protect       func() // before Protect (HP11)
+	before  func() // before Install, with the entry lock held (HP5)
+	protect func() // before Protect (HP11)
 }
 
 func (h *hooked) Install(t vm.Translation) error {
 	if h.before != nil {
 		h.before()
 	}
-	err := h.View.Install(t)
-	if h.after != nil {
-		h.after()
-	}
-	return err
+	return h.View.Install(t)
 }
 
 func (h *hooked) Protect(page, n uint64) {
