@@ -1,14 +1,12 @@
 package dax_test
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"math/rand/v2"
 	"runtime"
 	"testing"
 	"time"
 
+	"godax/internal/daxtest"
 	"godax/internal/daxtest/sched"
 	"godax/vm"
 	"godax/vm/sim"
@@ -22,6 +20,14 @@ const (
 	private  = vm.Read | vm.Write
 )
 
+// What tests of several packages have in common.
+var (
+	equal = daxtest.Equal
+	isErr = daxtest.IsErr
+	load  = daxtest.Load
+	store = daxtest.Store
+)
+
 func fill(n int, seed uint64) []byte {
 	r := rand.New(rand.NewPCG(seed, 1))
 	b := make([]byte, n)
@@ -29,13 +35,6 @@ func fill(n int, seed uint64) []byte {
 		b[i] = byte(r.Uint32()) | 1
 	}
 	return b
-}
-
-func isErr(t testing.TB, err, want error) {
-	t.Helper()
-	if !errors.Is(err, want) {
-		t.Fatalf("got error %v, want %v", err, want)
-	}
 }
 
 // start runs f and gives its error.
@@ -86,33 +85,4 @@ func (h *hooked) Protect(page, n uint64) {
 		h.protect()
 	}
 	h.View.Protect(page, n)
-}
-
-func load(t testing.TB, v *sim.View, off int64, n int) []byte {
-	t.Helper()
-	b := bytes.Repeat([]byte{0xaa}, n)
-	if err := v.Load(context.Background(), b, off); err != nil {
-		t.Fatalf("load of %d bytes at %d: %v", n, off, err)
-	}
-	return b
-}
-
-func store(t testing.TB, v *sim.View, b []byte, off int64) {
-	t.Helper()
-	if err := v.Store(context.Background(), b, off); err != nil {
-		t.Fatalf("store of %d bytes at %d: %v", len(b), off, err)
-	}
-}
-
-func equal(t testing.TB, what string, got, want []byte) {
-	t.Helper()
-	if bytes.Equal(got, want) {
-		return
-	}
-	for i := range min(len(got), len(want)) {
-		if got[i] != want[i] {
-			t.Fatalf("%s: byte %d of %d is %#x, want %#x", what, i, len(got), got[i], want[i])
-		}
-	}
-	t.Fatalf("%s: %d bytes, want %d", what, len(got), len(want))
 }
