@@ -41,6 +41,7 @@ import (
 	"io/fs"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"godax/pmem"
@@ -55,7 +56,12 @@ type Options struct {
 	ReadOnly bool
 
 	// Shared, with ReadOnly, opens even what another process has open for writing. What
-	// is read may then be half changed.
+	// is read may then be half changed. File systems that are made for this (famfs) are
+	// always opened so; but while one is being formatted nobody can tell that it is one, and
+	// without Shared the error is then [ErrInUse].
+	//
+	// Without ReadOnly it is for those file systems alone (EINVAL): as a client, which stores to
+	// files beside others and makes none.
 	Shared bool
 
 	// Type is the name of the driver to use ("ext"); empty means found by magic number.
@@ -78,6 +84,12 @@ type Options struct {
 	// Now is the clock for timestamps; nil means time.Now.
 	Now func() time.Time
 
+	// Touched, if not nil, is told of every range of a regular file that is read, mapped or
+	// pinned, by this package and other front ends; off and n are bytes, and may reach past the end of
+	// the file. A mapping is filled when it is made, so all of it counts. Touched is called by many
+	// goroutines at once, and must be quick.
+	Touched func(ino uint64, off, n int64)
+
 	// Drivers are file systems to try before those that come with this package.
 	Drivers []vfs.Driver
 }
@@ -99,9 +111,24 @@ type FS struct {
 // Errors are *fs.PathError with: [ErrInUse], [ErrUnknownFormat], [ErrCorrupt],
 // [ErrUnsupported], those of open(2).
 func Open(path string, o Options) (*FS, error) {
-	dev, err := pmem.Open(path, pmem.Options{ReadOnly: o.ReadOnly, Shared: o.Shared})
+	look := o.ReadOnly != o.Shared // only then the format matters
+	clients := look && forClients(path, o)
+	if look && o.Shared && !clients {
+		return nil, wrap("open", path, fmt.Errorf("only file systems that are made for it are written by several: %w", syscall.EINVAL))
+	}
+	asked := o.Shared
+	o.Shared = asked || clients
+	dev, err := pmem.Open(path, o.device())
 	if err != nil {
 		return nil, err
+	}
+	if d, err := findDriver(dev, o); look && err == nil && d.Clients != clients {
+		// It was formatted since the look: the lock must be the right one.
+		if err := dev.Close(); err != nil {
+			return nil, err
+		}
+		o.Shared = asked
+		return Open(path, o)
 	}
 	f, err := OpenDevice(dev, o)
 	if err != nil {
@@ -109,6 +136,23 @@ func Open(path string, o Options) (*FS, error) {
 	}
 	f.devices = append(f.devices, dev)
 	return f, nil
+}
+
+// device are the options to open a device with.
+func (o Options) device() pmem.Options {
+	return pmem.Options{ReadOnly: o.ReadOnly, Shared: o.Shared && o.ReadOnly, Peer: o.Shared && !o.ReadOnly}
+}
+
+// forClients reports whether the format on the device at path is one that is read while
+// others write: a reader's lock would keep the writer away, also if it is held but for the
+// moment of this look. Whatever goes wrong shows again when the device is opened.
+func forClients(path string, o Options) bool {
+	dev, err := pmem.Open(path, pmem.Options{ReadOnly: true, Shared: true})
+	if err != nil {
+		return false
+	}
+	d, err := findDriver(dev, o)
+	return dev.Close() == nil && err == nil && d.Clients
 }
 
 // OpenDevice opens the file system on dev, which stays the caller's to close, after
@@ -126,7 +170,7 @@ func OpenDevice(dev pmem.Device, o Options) (_ *FS, err error) {
 	}
 	f.driver = d.Name
 	for _, path := range o.Devices {
-		extra, err := pmem.Open(path, pmem.Options{ReadOnly: o.ReadOnly, Shared: o.Shared})
+		extra, err := pmem.Open(path, o.device())
 		if err != nil {
 			return nil, err
 		}
@@ -134,12 +178,12 @@ func OpenDevice(dev pmem.Device, o Options) (_ *FS, err error) {
 	}
 	fsys, err := d.Mount(dev, vfs.MountOptions{
 		ReadOnly: o.ReadOnly || dev.ReadOnly(), Carrier: o.Carrier, Devices: slices.Clone(f.devices),
-		Now: o.Now, CacheBytes: o.CacheBytes,
+		Client: o.Shared, Now: o.Now, CacheBytes: o.CacheBytes,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if f.m, err = vfs.NewMount(fsys, vfs.Config{Now: o.Now}); err != nil {
+	if f.m, err = vfs.NewMount(fsys, vfs.Config{Now: o.Now, Touched: o.Touched}); err != nil {
 		return nil, errors.Join(err, fsys.Close(context.Background()))
 	}
 	return f, nil
@@ -182,6 +226,11 @@ func (f *FS) closeDevices() error {
 	f.devices = nil
 	return errors.Join(errs...)
 }
+
+// VFS is what this package works on, for front ends of another kind beside it: the inode
+// table, open files and locks are the same. It is closed by Close, which refuses as long
+// as files are open, by whichever front end.
+func (f *FS) VFS() *vfs.Mount { return f.m }
 
 // Sync makes everything that returned before durable.
 func (f *FS) Sync() error {

@@ -106,6 +106,7 @@ func (f *File) mmap(off int64, n int, flags MapFlags) (_ *Mapping, err error) {
 	if err := file.Mapping().Attach(background, view, file); err != nil {
 		return nil, errors.Join(err, view.Close())
 	}
+	f.h.Touched(off, int64(n))
 	m := &Mapping{f: f, file: file, view: view, off: off, n: n}
 	if flags&MapSync != 0 {
 		if _, err := f.h.SyncRange(background, off, int64(n)); err != nil {

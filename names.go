@@ -50,13 +50,18 @@ func (f *FS) inDir(name string, do func(p vfs.Place) error) error {
 	return do(p)
 }
 
-// create makes an inode at name; a trailing slash is allowed for a directory.
+// create makes an inode at name, of the owner in Options.
 func (f *FS) create(name string, ni vfs.NewInode) error {
+	ni.UID, ni.GID = f.uid, f.gid
+	return f.createAs(name, ni)
+}
+
+// createAs makes an inode at name; a trailing slash is allowed for a directory.
+func (f *FS) createAs(name string, ni vfs.NewInode) error {
 	err := f.inDir(name, func(p vfs.Place) error {
 		if p.Slash && p.Node == nil && !ni.Mode.IsDir() {
 			return fs.ErrNotExist
 		}
-		ni.UID, ni.GID = f.uid, f.gid
 		n, err := p.Dir.Create(p.Name, ni)
 		if err != nil {
 			return err

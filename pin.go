@@ -47,6 +47,7 @@ func (f *File) pin(off int64, n int, write bool) (*Pin, error) {
 	if err == nil {
 		var pin *dax.Pin
 		if pin, err = file.Mapping().Pin(background, off, int64(n), flags, file); err == nil {
+			f.h.Touched(off, int64(n))
 			return &Pin{f: f, off: off, n: int64(n), pin: pin}, nil
 		}
 	}

@@ -81,7 +81,7 @@ func (r *Request) InsertCached(page uint64, fill func(b []byte) error) error {
 		err = r.add(answer{page: page, n: 1, word: w})
 	}
 	if err != nil {
-		frames.free(pfn)
+		frames.free(r.Mapping, page, pfn)
 	}
 	return err
 }

@@ -63,6 +63,9 @@ func (m *Mapping) checkIndexLocked(bad func(string, ...any)) {
 		if w.all(wWrite|wShared) || w.is(wWrite) && m.cfg.ReadOnly {
 			bad("P5: page %d: entry %#x allows stores", first, val)
 		}
+		if w.is(wWaiters) && !w.is(wLocked) {
+			bad("L10: page %d: entry %#x is waited for and not locked", first, val)
+		}
 		sum, count = sum+pages(order), count+1
 		if next = first + pages(order); next == 0 {
 			break

@@ -13,7 +13,9 @@
 // asked), zero (a hole), or mapped; a mapped one may be DIRTY, and is TOWRITE
 // while a writeback is about to flush it. Whoever changes an entry, or makes
 // translations from it, holds its lock, a bit in it; others sleep on a queue that
-// is keyed by the entry's first page.
+// is keyed by the entry's first page. The bit needs no other lock where the entry is one
+// word of the index; a second bit says that somebody sleeps. Marks, and all else, change
+// under Mapping.mu.
 //
 // # Lock order
 //

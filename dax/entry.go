@@ -12,6 +12,7 @@ import "godax/pmem"
 //	bit 51      W: stores need no further permission
 //	bit 52      cached: the frame is a copy, not the file's own storage
 //	bit 53      shared: the frame holds other file pages too
+//	bit 54      waiters: of a locked entry, somebody may be asleep on it
 //
 // Neither zero nor mapped is a placeholder: something to lock.
 type word uint64
@@ -23,6 +24,7 @@ const (
 	wWrite
 	wCached
 	wShared
+	wWaiters
 
 	wPFN word = 1<<pmem.PFNBits - 1
 )

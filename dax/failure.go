@@ -80,8 +80,11 @@ func (m *Mapping) failPages(r run, pfn pmem.PFN, n uint64) {
 		if bad.n == 0 {
 			continue // it has moved
 		}
-		s := slot{first, order, w | wLocked}
-		m.index.Store(s.page, s.order, uint64(s.word))
+		s, ok := m.claimLocked(first, order, w)
+		if !ok {
+			next = first
+			continue
+		}
 		hook.Acquire(hook.Entry, m, s.page, true)
 		m.mu.Unlock()
 		m.views.NotifyFailure(bad.page, bad.n)
@@ -116,6 +119,9 @@ func (m *Mapping) Revoke(dev pmem.Device) {
 			continue
 		}
 		if w.is(wMapped) && w.pfn().Device() == dev.ID() {
+			if !m.claimToRemoveLocked(first, order, w) {
+				continue
+			}
 			lost = lost || m.index.Marked(first, markDirty) || unseen && w.is(wWrite)
 			m.eraseLocked(first)
 		}

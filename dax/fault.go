@@ -64,10 +64,11 @@ func (m *Mapping) FinishSync(f *vm.Fault) error {
 // faultShared is fault with the invalidate lock taken, and given back also if a
 // PopulatePFNs panics.
 func (m *Mapping) faultShared(ctx context.Context, f *vm.Fault, p Populator, synced bool) error {
-	if err := m.lockShared(ctx); err != nil {
-		return err
+	hold, err := m.inval.RLockAt(ctx, f.Page)
+	if err != nil {
+		return lockErr(err)
 	}
-	defer m.inval.RUnlock()
+	defer m.inval.RUnlockAt(hold)
 	return m.fault(ctx, f, p, synced)
 }
 
@@ -135,7 +136,7 @@ func (m *Mapping) fault(ctx context.Context, f *vm.Fault, p Populator, synced bo
 	hook.At(hook.Installed, m, f.Page)
 	m.ungrab(s)
 	if err == nil {
-		m.stats.Faults[min(f.Order, PMDOrder)].Add(1)
+		m.stats.Faults[min(f.Order, PMDOrder)].Add(f.Page, 1)
 		return nil
 	}
 	if reason := hugeReason(err); f.Order > 0 && reason != 0 {
@@ -224,8 +225,8 @@ func (m *Mapping) install(f *vm.Fault, s slot, store bool) error {
 // dirtyForStore sets DIRTY on a slot that the view is about to be able to store to,
 // unless the view finds out from the hardware what was written.
 func (m *Mapping) dirtyForStore(v vm.View, s slot) {
-	if _, ok := v.(vm.Collector); ok {
-		return
+	if _, ok := v.(vm.Collector); ok || m.index.Marked(s.page, markDirty) {
+		return // whoever would take the mark away has to lock the entry first
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

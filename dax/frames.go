@@ -25,15 +25,17 @@ type Frames struct {
 
 	mu    sync.Mutex
 	users []resident // by frame; its length is the number of frames ever used
-	spare []uint64   // used and freed, to be zeroed before use
-	hand  uint64     // where giveOneUp goes on looking
+	keys  map[FrameKey]*sharedFrame
+	spare []uint64 // used and freed, to be zeroed before use
+	hand  uint64   // where giveOneUp goes on looking
 }
 
-// resident says which page of which file a frame was given to; m is nil if it is
-// free.
+// resident says which page of which file a frame was given to, or that several pages can
+// share it. Both are nil if it is free.
 type resident struct {
-	m    *Mapping
-	page uint64
+	m      *Mapping
+	page   uint64
+	shared *sharedFrame
 }
 
 // NewFrames makes a store that keeps at most limit bytes of clean cached pages and
@@ -48,7 +50,7 @@ func NewFrames(limit, max int64) (*Frames, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dax: memory for cached pages: %w", err)
 	}
-	return &Frames{dev: dev, limit: uint64(limit) / pmem.PageSize, max: uint64(max) / pmem.PageSize}, nil
+	return &Frames{dev: dev, keys: make(map[FrameKey]*sharedFrame), limit: uint64(limit) / pmem.PageSize, max: uint64(max) / pmem.PageSize}, nil
 }
 
 // Close gives the memory back. All mappings that use it have been evicted.
@@ -68,9 +70,9 @@ func (f *Frames) alloc(m *Mapping, page uint64) (pmem.PFN, []byte, error) {
 	if f.inUse.Load() >= f.limit {
 		f.giveOneUp(32)
 	}
-	frame, used, ok := f.take(resident{m, page})
+	frame, used, ok := f.take(resident{m: m, page: page})
 	if !ok && f.giveOneUp(f.max) {
-		frame, used, ok = f.take(resident{m, page})
+		frame, used, ok = f.take(resident{m: m, page: page})
 	}
 	if !ok {
 		return 0, nil, fmt.Errorf("dax: all %d frames for cached pages are in use: %w", f.max, syscall.ENOMEM)
@@ -78,7 +80,7 @@ func (f *Frames) alloc(m *Mapping, page uint64) (pmem.PFN, []byte, error) {
 	f.inUse.Add(1)
 	run, err := f.dev.DirectAccess(frame, 1, pmem.Normal)
 	if err != nil {
-		f.free(pmem.MakePFN(f.dev.ID(), frame))
+		f.free(m, page, pmem.MakePFN(f.dev.ID(), frame))
 		return 0, nil, err
 	}
 	if used {
@@ -105,13 +107,22 @@ func (f *Frames) take(r resident) (frame uint64, used, ok bool) {
 	return frame, used, true
 }
 
-// free takes a frame back that nothing refers to any more.
-func (f *Frames) free(pfn pmem.PFN) {
+// free takes a frame back from a page that does not refer to it any more. It reports
+// whether nothing does now.
+func (f *Frames) free(m *Mapping, page uint64, pfn pmem.PFN) bool {
 	f.mu.Lock()
+	if s := f.users[pfn.Page()].shared; s != nil {
+		if s.remove(resident{m: m, page: page}) > 0 {
+			f.mu.Unlock()
+			return false
+		}
+		delete(f.keys, s.key)
+	}
 	f.users[pfn.Page()] = resident{}
 	f.spare = append(f.spare, pfn.Page())
 	f.mu.Unlock()
 	f.inUse.Add(^uint64(0))
+	return true
 }
 
 // giveOneUp goes round the frames, at most look of them, frees the first that is
@@ -128,8 +139,13 @@ func (f *Frames) giveOneUp(look uint64) bool {
 		r := f.users[frame]
 		f.mu.Unlock()
 		pfn := pmem.MakePFN(f.dev.ID(), frame)
-		if r.m != nil && r.m.evictCached(r.page, pfn) {
-			f.free(pfn)
+		switch {
+		case r.shared != nil:
+			if f.evictShared(r.shared, pfn) {
+				return true
+			}
+		case r.m != nil && r.m.evictCached(r.page, pfn):
+			f.free(r.m, r.page, pfn)
 			return true
 		}
 	}
@@ -146,11 +162,14 @@ func (m *Mapping) evictCached(page uint64, pfn pmem.PFN) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	val, order, ok := m.index.Load(page)
-	s := slot{page, order, word(val) | wLocked}
-	if !ok || !s.word.is(wCached) || s.word.pfn() != pfn || word(val).is(wLocked) || !m.idleCachedLocked(page) {
+	w := word(val)
+	if !ok || !w.is(wCached) || w.pfn() != pfn || w.is(wLocked) || !m.idleCachedLocked(page) {
 		return false
 	}
-	m.index.Store(page, order, uint64(s.word))
+	s, ok := m.claimLocked(page, order, w)
+	if !ok {
+		return false
+	}
 	hook.Acquire(hook.Entry, m, page, true)
 	m.mu.Unlock()
 	mapped := m.views.Len() > 0

@@ -58,7 +58,7 @@ func (m *Mapping) changeLayout(page, n uint64, change func() error) error {
 func (m *Mapping) forget(removed []slot) {
 	for _, s := range removed {
 		if s.word.is(wCached) {
-			m.cfg.Frames.free(s.word.pfn())
+			m.cfg.Frames.free(m, s.page, s.word.pfn())
 		}
 	}
 }
@@ -209,6 +209,9 @@ func (m *Mapping) remove(page, n uint64) (dirty []slot) {
 			_ = m.waitLocked(nil, first, false) // cannot fail without a context
 			continue
 		}
+		if !m.claimToRemoveLocked(first, order, w) {
+			continue
+		}
 		keep := m.marksLocked(first)
 		keep.dirty = keep.dirty || mapped && w.is(wWrite)
 		m.eraseLocked(first)
@@ -221,7 +224,7 @@ func (m *Mapping) remove(page, n uint64) (dirty []slot) {
 		case keep.dirty && w.is(wMapped):
 			dirty = append(dirty, old)
 		case w.is(wCached):
-			m.cfg.Frames.free(w.pfn())
+			m.cfg.Frames.free(m, first, w.pfn())
 		}
 		if next = old.end(); next > last || next == 0 {
 			return dirty

@@ -92,7 +92,7 @@ type Mapping struct {
 	fills    atomic.Int32 // len(attached)
 	stale    atomic.Bool  // something was unmapped since the last fill began
 
-	mu      hook.Mutex // guards changes of index, stored, waiters, pins, devices, dead
+	mu      hook.Mutex // guards changes of index but lock bits (see slot.go), stored, waiters, pins, devices, dead
 	index   xarray.Array
 	stored  map[uint64]struct{} // entries that were stored to while locked, see clean
 	waiters map[uint64][]*waiter

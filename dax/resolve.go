@@ -185,7 +185,7 @@ func (m *Mapping) giveUp(s slot) {
 func (m *Mapping) freeAnswers(answers []answer) {
 	for _, a := range answers {
 		if a.word.is(wCached) {
-			m.cfg.Frames.free(a.word.pfn())
+			m.cfg.Frames.free(m, a.page, a.word.pfn())
 		}
 	}
 }
@@ -202,7 +202,7 @@ func (m *Mapping) apply(s slot, r *Request) slot {
 	out := m.replaceLocked(s, r)
 	for _, a := range r.answers {
 		if r.outdated(a) {
-			m.cfg.Frames.free(a.word.pfn())
+			m.cfg.Frames.free(m, a.page, a.word.pfn())
 			continue
 		}
 		m.insertLocked(a)
@@ -351,7 +351,7 @@ func (m *Mapping) unusedLocked(a answer, page uint64) {
 	if val, _, ok := m.index.Load(page); ok && word(val).pfn() == a.word.pfn() {
 		return
 	}
-	m.cfg.Frames.free(a.word.pfn())
+	m.cfg.Frames.free(m, a.page, a.word.pfn())
 }
 
 // pieces cuts a run into entries: the largest aligned ones, up to the PMD order.

@@ -6,6 +6,7 @@ import (
 
 	"godax/internal/hook"
 	"godax/vm"
+	"godax/xarray"
 )
 
 // slot is an entry that the holder has locked.
@@ -27,6 +28,10 @@ func (s slot) end() uint64 { return s.page + pages(s.order) }
 //
 // ctx bounds the wait for a locked entry and may be nil.
 func (m *Mapping) grab(ctx context.Context, page uint64, order uint) (slot, error) {
+	if s, ok := m.tryGrab(page, order); ok {
+		acquired(ctx, m, s)
+		return s, nil
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	// Whoever is woken may find another entry, or a conflict, and leave without locking
@@ -42,14 +47,13 @@ func (m *Mapping) grab(ctx context.Context, page uint64, order uint) (slot, erro
 		if !ok {
 			s := slot{page: base(page, order), order: order, word: wLocked}
 			m.index.Store(s.page, order, uint64(s.word))
-			hook.Acquire(hook.Entry, m, s.page, !mayWait(ctx))
+			acquired(ctx, m, s)
 			return s, nil
 		}
 		if have < order {
 			return slot{}, vm.ErrFallback
 		}
-		s := slot{page: first, order: have, word: word(val)}
-		if s.word.is(wLocked) {
+		if word(val).is(wLocked) {
 			m.handOnLocked(woken)
 			woken = wakeup{}
 			if err := m.waitLocked(ctx, first, true); err != nil {
@@ -58,14 +62,63 @@ func (m *Mapping) grab(ctx context.Context, page uint64, order uint) (slot, erro
 			woken = wakeup{first, true}
 			continue
 		}
-		s.word |= wLocked
-		m.index.Store(s.page, s.order, uint64(s.word))
-		hook.Acquire(hook.Entry, m, s.page, !mayWait(ctx))
+		s, ok := m.claimLocked(first, have, word(val))
+		if !ok {
+			continue
+		}
+		acquired(ctx, m, s)
 		if order == 0 && have > 0 && !s.word.is(wMapped) {
 			m.downgradeLocked(s)
 			continue
 		}
 		return s, nil
+	}
+}
+
+// tryGrab locks the slot around page without mu, if that is one change of one word: the entry is there, free, and
+// answers something.
+func (m *Mapping) tryGrab(page uint64, order uint) (slot, bool) {
+	val, have, ok := m.index.Load(page)
+	w := word(val)
+	switch {
+	case !ok, have < order, !xarray.SingleSlot(have), w.is(wLocked), !w.is(wMapped | wZero):
+		return slot{}, false
+	case order == 0 && have > 0 && !w.is(wMapped):
+		return slot{}, false
+	}
+	s := slot{base(page, have), have, w | wLocked}
+	return s, m.index.CompareAndSwap(s.page, have, val, uint64(s.word))
+}
+
+// claimLocked locks the entry at page first, which was seen with the word w, unlocked. False if somebody has locked it
+// without mu since. It need not know of those who sleep on the entry already: one of them has been woken, and hands on.
+func (m *Mapping) claimLocked(first uint64, order uint, w word) (slot, bool) {
+	var c xarray.Cursor
+	if !c.Seek(&m.index, first) {
+		return slot{}, false
+	}
+	return claimAt(&c, slot{first, order, w})
+}
+
+// claimAt is claimLocked with a cursor at the entry.
+func claimAt(c *xarray.Cursor, seen slot) (slot, bool) {
+	s := slot{seen.page, seen.order, seen.word | wLocked}
+	return s, c.CompareAndSwap(uint64(seen.word), uint64(s.word))
+}
+
+// claimToRemoveLocked is claimLocked for a caller that is about to remove the entry.
+func (m *Mapping) claimToRemoveLocked(first uint64, order uint, w word) bool {
+	_, ok := m.claimLocked(first, order, w)
+	if ok {
+		hook.Acquire(hook.Entry, m, first, true)
+	}
+	return ok
+}
+
+// acquired reports that the slot is locked. ctx is that of who might have waited for it.
+func acquired(ctx context.Context, m *Mapping, s slot) {
+	if hook.Enabled {
+		hook.Acquire(hook.Entry, m, s.page, !mayWait(ctx))
 	}
 }
 
@@ -78,13 +131,22 @@ type wakeup struct {
 // handOnLocked wakes the next waiter of the key unless somebody holds the entry
 // there, who will do it.
 func (m *Mapping) handOnLocked(w wakeup) {
-	if !w.ok {
-		return
+	if w.ok && len(m.waiters[w.key]) > 0 && !m.askWakeLocked(w.key) {
+		m.wakeOneLocked(w.key)
 	}
-	if first, _, val, ok := m.index.Next(w.key, w.key); ok && first == w.key && word(val).is(wLocked) {
-		return
+}
+
+// askWakeLocked tells the holder of the entry at page key to wake who sleeps on it. False if there is none.
+func (m *Mapping) askWakeLocked(key uint64) bool {
+	for {
+		first, order, val, ok := m.index.Next(key, key)
+		switch {
+		case !ok || first != key || !word(val).is(wLocked):
+			return false
+		case word(val).is(wWaiters) || m.index.CompareAndSwap(key, order, val, val|uint64(wWaiters)):
+			return true
+		}
 	}
-	m.wakeOneLocked(w.key)
 }
 
 // downgradeLocked removes a locked zero entry or placeholder of a larger order, so
@@ -99,16 +161,14 @@ func (m *Mapping) downgradeLocked(s slot) {
 	m.eraseLocked(s.page)
 }
 
-// eraseLocked removes the entry that covers page and wakes all its waiters. If the
-// entry is locked it is the caller who locked it.
+// eraseLocked removes the entry that covers page, which the caller has locked, and wakes all
+// its waiters.
 func (m *Mapping) eraseLocked(page uint64) {
 	first, _, val, ok := m.index.Next(page, page)
-	if !ok {
-		panic(fmt.Sprintf("dax: no entry at page %d to remove", page))
+	if !ok || !word(val).is(wLocked) {
+		panic(fmt.Sprintf("dax: no locked entry at page %d to remove", page))
 	}
-	if word(val).is(wLocked) {
-		hook.Release(hook.Entry, m, first)
-	}
+	hook.Release(hook.Entry, m, first)
 	if word(val).is(wMapped) {
 		m.moved.Add(1)
 	}
@@ -117,21 +177,37 @@ func (m *Mapping) eraseLocked(page uint64) {
 	m.wakeAllLocked(first)
 }
 
-// ungrab unlocks the slot and wakes one waiter.
+// ungrab unlocks the slot and wakes one waiter: without mu if nobody waits.
 func (m *Mapping) ungrab(s slot) {
+	hook.Release(hook.Entry, m, s.page)
+	if xarray.SingleSlot(s.order) && s.word.is(wLocked) && m.index.CompareAndSwap(s.page, s.order, uint64(s.word), uint64(s.word&^wLocked)) {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.ungrabLocked(s)
+	m.unlockLocked(s)
 }
 
-// ungrabLocked checks that the entry is the one that was locked (L10).
+// ungrabLocked is ungrab with mu.
 func (m *Mapping) ungrabLocked(s slot) {
-	val, order, ok := m.index.Load(s.page)
-	if !ok || order != s.order || word(val) != s.word || !s.word.is(wLocked) {
+	hook.Release(hook.Entry, m, s.page)
+	m.unlockLocked(s)
+}
+
+// unlockLocked checks that the entry is the one that was locked (L10).
+func (m *Mapping) unlockLocked(s slot) {
+	var c xarray.Cursor
+	c.Seek(&m.index, s.page)
+	m.unlockAtLocked(&c, s)
+}
+
+// unlockAtLocked is unlockLocked with a cursor at the entry.
+func (m *Mapping) unlockAtLocked(c *xarray.Cursor, s slot) {
+	val, order := c.Entry()
+	if order != s.order || word(val)&^wWaiters != s.word || !s.word.is(wLocked) {
 		panic(fmt.Sprintf("dax: unlock of page %d order %d: index has %#x order %d", s.page, s.order, val, order))
 	}
-	hook.Release(hook.Entry, m, s.page)
-	m.index.Store(s.page, s.order, uint64(s.word&^wLocked))
+	c.CompareAndSwap(val, uint64(s.word&^wLocked)) // nobody else changes it now
 	delete(m.stored, s.page)
 	m.debugCheckLocked()
 	m.wakeOneLocked(s.page)
@@ -143,5 +219,6 @@ func (m *Mapping) setLocked(s *slot, w word) {
 		m.moved.Add(1)
 	}
 	s.word = w | wLocked
-	m.index.Store(s.page, s.order, uint64(s.word))
+	val, _, _ := m.index.Load(s.page)
+	m.index.Store(s.page, s.order, uint64(s.word|word(val)&wWaiters))
 }

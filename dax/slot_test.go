@@ -11,6 +11,7 @@ import (
 
 	"godax/internal/daxtest/sched"
 	"godax/vm"
+	"godax/xarray"
 )
 
 // Entries and their locks by themselves. The PMD order is 2.
@@ -131,7 +132,7 @@ func TestSA10_WakeHandedOn(t *testing.T) {
 		m.mu.Unlock()
 		tagged := make(chan slot, 1)
 		go func() {
-			s, _, _, err := m.takeTagged(nil, 4, 5)
+			s, _, _, err := m.takeTagged(nil, 4, 5, new(xarray.Cursor))
 			if err != nil {
 				t.Error(err)
 			}

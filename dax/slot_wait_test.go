@@ -9,6 +9,7 @@ import (
 	"godax/internal/daxtest/sched"
 	"godax/internal/hook"
 	"godax/vm"
+	"godax/xarray"
 )
 
 // Conflicts and sleepers of entry locks, at several PMD orders.
@@ -348,6 +349,9 @@ func TestSA13_WalkComesBack(t *testing.T) {
 		"replaced by huge": func(m *Mapping, s slot) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
+			if !m.claimToRemoveLocked(10, 0, frameOf(0)+10) {
+				panic("page 10 is locked")
+			}
 			m.eraseLocked(10)
 			m.eraseLocked(8)
 			m.index.Store(8, smallPMD, uint64(frame4))
@@ -392,7 +396,7 @@ func TestSA13_WalkComesBack(t *testing.T) {
 			var tagged []uint64
 			walk(m, s, func() error {
 				for next := uint64(8); next < 12; {
-					s, _, ok, err := m.takeTagged(nil, next, 11)
+					s, _, ok, err := m.takeTagged(nil, next, 11, new(xarray.Cursor))
 					if err != nil || !ok {
 						return err
 					}

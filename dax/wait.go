@@ -36,10 +36,14 @@ type waiter struct {
 // waitLocked sleeps until the entry that starts at page key is unlocked, removed
 // or changed. mu is held at the call and again at the return; everything looked up
 // before is stale then (L8). An exclusive waiter that returns nil must lock the
-// entry or hand the wake on with wakeOneLocked (L5).
+// entry or hand the wake on with handOnLocked (L5). It does not sleep if the entry has been
+// unlocked without mu.
 func (m *Mapping) waitLocked(ctx context.Context, key uint64, exclusive bool) error {
 	if !mayWait(ctx) {
 		return ErrWouldBlock
+	}
+	if !m.askWakeLocked(key) {
+		return nil
 	}
 	w := &waiter{wake: make(chan struct{}), exclusive: exclusive}
 	m.waiters[key] = append(m.waiters[key], w)

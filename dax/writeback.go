@@ -9,6 +9,7 @@ import (
 	"godax/internal/hook"
 	"godax/pmem"
 	"godax/vm"
+	"godax/xarray"
 )
 
 // WritebackStats says what one Writeback did.
@@ -53,8 +54,9 @@ func (m *Mapping) Writeback(ctx context.Context, off, n int64) (WritebackStats, 
 	m.mu.Unlock()
 	hook.At(hook.WritebackTagged, m, first)
 
+	var at xarray.Cursor
 	for next := first; ; {
-		s, pinned, ok, err := m.takeTagged(ctx, next, last)
+		s, pinned, ok, err := m.takeTagged(ctx, next, last, &at)
 		if err != nil {
 			firstErr = err
 			break
@@ -62,7 +64,7 @@ func (m *Mapping) Writeback(ctx context.Context, off, n int64) (WritebackStats, 
 		if !ok {
 			break
 		}
-		if err := m.clean(s, pinned); err != nil {
+		if err := m.clean(s, pinned, &at); err != nil {
 			if firstErr == nil {
 				firstErr = err
 			}
@@ -139,8 +141,8 @@ func (m *Mapping) markCollected(found []run) (total uint64) {
 
 // takeTagged locks the first entry in [next, last] that is still tagged, and takes
 // its tag off. After a wait it looks at the same page again (L9). pinned says that
-// there is a pin to store through.
-func (m *Mapping) takeTagged(ctx context.Context, next, last uint64) (s slot, pinned, ok bool, err error) {
+// there is a pin to store through. The cursor is left at the entry.
+func (m *Mapping) takeTagged(ctx context.Context, next, last uint64, at *xarray.Cursor) (s slot, pinned, ok bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var woken wakeup
@@ -149,7 +151,7 @@ func (m *Mapping) takeTagged(ctx context.Context, next, last uint64) (s slot, pi
 		if err := canceled(ctx); err != nil {
 			return slot{}, false, false, err
 		}
-		first, order, val, ok := m.index.NextMarked(next, last, markToWrite)
+		first, order, val, ok := at.NextMarked(&m.index, next, last, markToWrite)
 		if !ok {
 			return slot{}, false, false, nil
 		}
@@ -162,10 +164,13 @@ func (m *Mapping) takeTagged(ctx context.Context, next, last uint64) (s slot, pi
 			woken = wakeup{first, true}
 			continue
 		}
-		s := slot{first, order, word(val) | wLocked}
-		m.index.Store(s.page, s.order, uint64(s.word))
-		hook.Acquire(hook.Entry, m, s.page, !mayWait(ctx))
-		m.index.ClearMark(first, markToWrite)
+		s, ok := claimAt(at, slot{first, order, word(val)})
+		if !ok {
+			continue
+		}
+		acquired(ctx, m, s)
+		at.ClearMark(markToWrite)
+		delete(m.stored, first) // of a holder before: those stores come before the flush
 		return s, m.pins.written(s.page, pages(order)), true, nil
 	}
 }
@@ -175,7 +180,7 @@ func (m *Mapping) takeTagged(ctx context.Context, next, last uint64) (s slot, pi
 // that starts meanwhile still sees it, and waits for the lock. It stays if there was
 // a pin to store through before the flush, or somebody has stored since the entry was
 // locked: those stores may come after the flush.
-func (m *Mapping) clean(s slot, pinned bool) error {
+func (m *Mapping) clean(s slot, pinned bool, at *xarray.Cursor) error {
 	hook.At(hook.TowriteCleared, m, s.page)
 	m.views.Protect(s.page, pages(s.order))
 	hook.At(hook.Protected, m, s.page)
@@ -186,16 +191,18 @@ func (m *Mapping) clean(s slot, pinned bool) error {
 	if err != nil {
 		m.wbErr.set(err) // before the unlock: see awaitOthers
 	}
+	at.Again()
 	if err == nil {
 		// A pin through a translation that could be stored to came before Protect.
 		if _, stored := m.stored[s.page]; !pinned && !stored && !m.pins.written(s.page, pages(s.order)) {
-			m.index.ClearMark(s.page, markDirty)
+			at.ClearMark(markDirty)
 		}
 		if !s.word.is(wCached) {
 			m.noteFlushLocked(s.word.pfn())
 		}
 	}
-	m.ungrabLocked(s)
+	hook.Release(hook.Entry, m, s.page)
+	m.unlockAtLocked(at, s)
 	return err
 }
 

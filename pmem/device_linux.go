@@ -1,6 +1,7 @@
 package pmem
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"math"
@@ -56,6 +57,8 @@ var (
 	_ Device   = (*mapped)(nil)
 	_ Mappable = (*mapped)(nil)
 	_ Reserver = (*mapped)(nil)
+
+	_ Invalidator = (*mapped)(nil)
 )
 
 // ID implements [Device].
@@ -122,6 +125,18 @@ func (d *mapped) Flush(off, n int64) error {
 		d.mu.Lock()
 		d.noteLocked(off, off+n)
 		d.mu.Unlock()
+	}
+	return nil
+}
+
+// Invalidate implements [Invalidator]: it drops cache lines of persistent and CXL memory,
+// which other hosts may have too. Other memory is this host's, whose caches are coherent.
+func (d *mapped) Invalidate(off, n int64) error {
+	if off < 0 || n < 0 || n > d.size || off > d.size-n || d.gone.Load() {
+		return d.refuse(CheckBytes(d.size, off, n))
+	}
+	if d.durability == flushLines && !DropCPU(d.mem[off:off+n]) {
+		return fmt.Errorf("drop cache lines: %w", errors.ErrUnsupported)
 	}
 	return nil
 }

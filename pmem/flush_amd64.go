@@ -13,6 +13,22 @@ func flushCLFLUSH(p *byte, n, line uintptr)
 // accepted by the memory.
 func flushFence()
 
+// dropFence is MFENCE: it waits until every drop before it is done, and no load after it
+// is served earlier. SFENCE does not hold loads back.
+func dropFence()
+
+// cpuDroppers lists the ways of this processor to drop lines, best first: those of
+// cpuFlushers that do not keep the line.
+func cpuDroppers() []flusher {
+	var ds []flusher
+	for _, f := range cpuFlushers() {
+		if f.name != "clwb" {
+			ds = append(ds, f)
+		}
+	}
+	return ds
+}
+
 // cpuid executes CPUID.
 func cpuid(leaf, subleaf uint32) (eax, ebx, ecx, edx uint32)
 

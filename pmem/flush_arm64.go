@@ -5,6 +5,12 @@ import "golang.org/x/sys/cpu"
 //go:noescape
 func flushDCCVAP(p *byte, n, line uintptr)
 
+//go:noescape
+func dropDCCIVAC(p *byte, n, line uintptr)
+
+// dropFence is DSB SY: no load after it is served before the drops are done.
+func dropFence() { flushFence() }
+
 // flushFence is DSB SY: it waits until every flush before it is complete.
 func flushFence()
 
@@ -22,4 +28,11 @@ func cpuFlushers() []flusher {
 	}
 	line := uintptr(4) << (cacheType() >> 16 & 0xf)
 	return []flusher{{"dc cvap", line, flushDCCVAP}}
+}
+
+// cpuDroppers lists the ways of this processor to drop lines: DC CIVAC, clean and
+// invalidate to the point of coherency, which Linux allows programs on every arm64.
+func cpuDroppers() []flusher {
+	line := uintptr(4) << (cacheType() >> 16 & 0xf)
+	return []flusher{{"dc civac", line, dropDCCIVAC}}
 }

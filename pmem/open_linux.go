@@ -39,6 +39,9 @@ func open(path string, o Options) (_ *mapped, err error) {
 	if o.Shared && !o.ReadOnly {
 		return nil, fmt.Errorf("shared is for readers only: %w", syscall.EINVAL)
 	}
+	if o.Peer && o.ReadOnly {
+		return nil, fmt.Errorf("peer is for those who store: %w", syscall.EINVAL)
+	}
 	flags := unix.O_RDWR
 	if o.ReadOnly {
 		flags = unix.O_RDONLY
@@ -131,12 +134,12 @@ func openFile(fd int, o Options, info Info) (*mapped, error) {
 }
 
 // lock takes the flock(2) of an open file: exclusive for a writer, shared for a
-// reader, none for a reader that does not mind a writer. It belongs to the open
-// file and ends with its last descriptor.
+// reader, none for a reader that does not mind a writer, and for a peer. It belongs to the
+// open file and ends with its last descriptor.
 func lock(fd int, o Options) error {
 	how := unix.LOCK_EX
 	switch {
-	case o.Shared:
+	case o.Shared, o.Peer:
 		return nil
 	case o.ReadOnly:
 		how = unix.LOCK_SH

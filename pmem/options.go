@@ -16,4 +16,8 @@ type Options struct {
 	// keeps no writer from opening it later: what is read may change at any time.
 	// Without ReadOnly it is an error, there is never more than one writer.
 	Shared bool
+
+	// Peer, without ReadOnly, opens the device for stores beside all others, and takes no
+	// lock. It is for formats that say themselves which process or host stores where.
+	Peer bool
 }

@@ -135,6 +135,17 @@ type Mappable interface {
 	Backing() (fd int, off int64, pageSize int64)
 }
 
+// Invalidator is what a [Device] implements whose memory other hosts may store to while it
+// is open here. A device without it is coherent by itself: volatile memory and files of one
+// host are.
+type Invalidator interface {
+	// Invalidate drops what this processor's caches hold of the n bytes at off, so that loads
+	// after it see what is in memory. Stores of this process that were not flushed are
+	// written back first. Errors: [ErrOutOfRange], [ErrRemoved]; errors.ErrUnsupported if the
+	// processor has no instruction for it.
+	Invalidate(off, n int64) error
+}
+
 // Poisoner is what a [Device] that keeps a list of bad pages implements.
 type Poisoner interface {
 	// ClearPoison declares the n pages at page good again, after a whole-page

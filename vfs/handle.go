@@ -77,6 +77,11 @@ func (n *Node) Open(ctx context.Context, flag int, name string) (*Handle, error)
 			return nil, err
 		}
 	}
+	if o, ok := n.inode.(Opener); ok {
+		if err := o.Open(write || flag&os.O_TRUNC != 0); err != nil {
+			return nil, err
+		}
+	}
 	h := &Handle{n: n, file: n.file, flag: flag, name: name}
 	if n.file != nil {
 		h.since = n.file.Mapping().WritebackErrors()
@@ -219,6 +224,7 @@ func (h *Handle) checkIO(allowed bool, off int64) error {
 // Bytes that the file's mapping knows the frames of are copied without the inode lock,
 // which is looked at before and after; the driver does not hear of it.
 func (h *Handle) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
+	h.Touched(off, int64(len(b)))
 	if h.readHit(b, off) {
 		return len(b), nil
 	}
@@ -234,6 +240,14 @@ func (h *Handle) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
 		err = nil
 	}
 	return n, err
+}
+
+// Touched tells Config.Touched of n bytes at off, for uses that give their bytes away without
+// ReadAt: a view, a pin.
+func (h *Handle) Touched(off, n int64) {
+	if t := h.n.m.touched; t != nil && h.file != nil && off >= 0 && n > 0 {
+		t(h.n.ino, off, n)
+	}
 }
 
 // readHit reads all of b without the lock, or does nothing and returns false. Closing takes
@@ -252,7 +266,17 @@ func (h *Handle) WriteAt(ctx context.Context, b []byte, off int64) (int, error) 
 
 // Write is WriteAt that also returns the offset after what it wrote.
 func (h *Handle) Write(ctx context.Context, b []byte, off int64) (n int, end int64, err error) {
-	n, end, err = h.writeLocked(ctx, b, off)
+	return h.write(ctx, b, off, h.Append())
+}
+
+// WriteEnd writes b at the end of the file, however it was opened, and returns the offset
+// after it.
+func (h *Handle) WriteEnd(ctx context.Context, b []byte) (n int, end int64, err error) {
+	return h.write(ctx, b, 0, true)
+}
+
+func (h *Handle) write(ctx context.Context, b []byte, off int64, atEnd bool) (n int, end int64, err error) {
+	n, end, err = h.writeLocked(ctx, b, off, atEnd)
 	if err == nil && n > 0 && h.flag&os.O_SYNC != 0 {
 		err = h.Sync(ctx, true)
 	}
@@ -260,7 +284,7 @@ func (h *Handle) Write(ctx context.Context, b []byte, off int64) (n int, end int
 }
 
 // writeLocked takes the inode lock and writes.
-func (h *Handle) writeLocked(ctx context.Context, b []byte, off int64) (n int, end int64, err error) {
+func (h *Handle) writeLocked(ctx context.Context, b []byte, off int64, atEnd bool) (n int, end int64, err error) {
 	if err := h.n.mu.RW.Lock(ctx); err != nil {
 		return 0, off, err
 	}
@@ -268,7 +292,7 @@ func (h *Handle) writeLocked(ctx context.Context, b []byte, off int64) (n int, e
 	if err := h.checkIO(h.Writable(), off); err != nil {
 		return 0, off, err
 	}
-	if h.Append() {
+	if atEnd {
 		off = h.file.Attr().Size
 	}
 	if len(b) == 0 {

@@ -22,6 +22,11 @@ type Config struct {
 	// Now is the clock for the modification time of files that mappings stored to; nil is
 	// time.Now.
 	Now func() time.Time
+
+	// Touched, if not nil, is told of every range of a regular file whose bytes are asked for:
+	// before a read, after a view or pin was made. The range may reach past the end of the
+	// file. Many goroutines may call it at once, with no lock held; it must be quick.
+	Touched func(ino uint64, off, n int64)
 }
 
 // idleDefault is Config.Idle if that is 0.
@@ -49,11 +54,14 @@ const idleDefault = 1024
 // deny: a step into a directory whose ".." names another one is refused (step).
 type Mount struct {
 	fs       FileSystem
-	readOnly bool // immutable, as those up to now
-	nameMax  int  // bytes; 0 is unlimited
+	readOnly bool   // immutable, as those up to now
+	why      string // why it is read-only, if the file system says so
+	fixed    bool   // Description.FixedSize
+	nameMax  int    // bytes; 0 is unlimited
 	root     *Node
 	now      func() time.Time
-	release  []func() // of the devices, at Close
+	touched  func(ino uint64, off, n int64) // Config.Touched; immutable
+	release  []func()                       // of the devices, at Close
 
 	rename sync.Mutex
 
@@ -92,12 +100,16 @@ func (e *OpenError) Is(target error) bool { return target == syscall.EBUSY }
 
 // NewMount puts a file system into use. Close closes it.
 func NewMount(fsys FileSystem, c Config) (*Mount, error) {
+	d := fsys.Describe()
 	m := &Mount{
 		fs:       fsys,
-		readOnly: fsys.Describe().ReadOnly,
+		readOnly: d.ReadOnly,
+		why:      d.Why,
+		fixed:    d.FixedSize,
 		nameMax:  fsys.Statfs().NameMax,
 		idleMax:  c.Idle,
 		now:      c.Now,
+		touched:  c.Touched,
 		nodes:    make(map[uint64]*Node),
 		handles:  make(map[*Handle]struct{}),
 	}
@@ -128,6 +140,9 @@ func (m *Mount) FS() FileSystem { return m.fs }
 
 // ReadOnly reports whether changes are refused with EROFS.
 func (m *Mount) ReadOnly() bool { return m.readOnly }
+
+// FixedSize is that of the file system's [Description].
+func (m *Mount) FixedSize() bool { return m.fixed }
 
 // Statfs is the size and use of the file system.
 func (m *Mount) Statfs() Statfs { return m.fs.Statfs() }
@@ -250,12 +265,15 @@ func (m *Mount) openInodesLocked() error {
 	return e
 }
 
-// writable returns EROFS on a read-only mount.
+// writable returns EROFS on a read-only mount, with the reason if it was not by request.
 func (m *Mount) writable() error {
-	if m.readOnly {
+	switch {
+	case !m.readOnly:
+		return nil
+	case m.why == "":
 		return syscall.EROFS
 	}
-	return nil
+	return fmt.Errorf("%w: %s", syscall.EROFS, m.why)
 }
 
 // corrupt makes an error that is ErrCorrupt.

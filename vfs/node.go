@@ -55,6 +55,10 @@ type Node struct {
 	// dead is set once the inode has no name left; written with mu exclusive.
 	dead atomic.Bool
 
+	// plain says that there is no privilege for DropPriv to take away (Linux: S_NOSEC);
+	// written with mu exclusive.
+	plain atomic.Bool
+
 	// Guarded by m.mu.
 	refs       int
 	state      state
@@ -78,6 +82,15 @@ func (n *Node) Attr() Attr {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return n.inode.Attr()
+}
+
+// AttrContext is Attr that gives up waiting for the inode lock when ctx is done.
+func (n *Node) AttrContext(ctx context.Context) (Attr, error) {
+	if err := n.mu.RW.RLock(ctx); err != nil {
+		return Attr{}, err
+	}
+	defer n.mu.RUnlock()
+	return n.inode.Attr(), nil
 }
 
 // Ref takes another reference for a caller that has one.
@@ -271,6 +284,13 @@ func (n *Node) stepLocked(name string) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	return n.childLocked(name, ino)
+}
+
+// childLocked is the inode that the entry name of the directory n leads to.
+//
+// n.mu is held, shared at least.
+func (n *Node) childLocked(name string, ino uint64) (*Node, error) {
 	child, err := n.m.get(ino)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {

@@ -68,6 +68,23 @@ func (n *Node) ReadDir(pos uint64, yield func(Dirent) bool) error {
 	return n.dir.ReadDir(pos, yield)
 }
 
+// ReadDirNodes is ReadDir with the inode of each entry and its attributes. An inode that cannot
+// be read is nil. keep says that yield has taken the reference over.
+func (n *Node) ReadDirNodes(pos uint64, yield func(e Dirent, child *Node, a Attr) (more, keep bool)) error {
+	return n.ReadDir(pos, func(e Dirent) bool {
+		child, err := n.childLocked(e.Name, e.Ino)
+		if err != nil {
+			more, _ := yield(e, nil, Attr{})
+			return more
+		}
+		more, keep := yield(e, child, child.Attr())
+		if !keep {
+			child.Put()
+		}
+		return more
+	})
+}
+
 // Readlink returns the target of a symbolic link; EINVAL for anything else.
 func (n *Node) Readlink() (string, error) {
 	if n.link == nil {
@@ -85,6 +102,7 @@ func (n *Node) SetAttr(a SetAttr) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.plain.Store(false)
 	return n.inode.SetAttr(a)
 }
 
@@ -100,9 +118,20 @@ func (n *Node) Truncate(ctx context.Context, size int64) error {
 	if err := n.m.writable(); err != nil {
 		return err
 	}
-	n.mu.Lock()
+	if err := n.mu.RW.Lock(ctx); err != nil {
+		return err
+	}
 	defer n.mu.Unlock()
 	return n.file.Truncate(ctx, size)
+}
+
+// Sync makes the inode durable: of a regular file data and metadata (with dataOnly times may
+// be left out), of any other the metadata.
+func (n *Node) Sync(ctx context.Context, dataOnly bool) error {
+	if n.m.readOnly {
+		return nil
+	}
+	return n.sync(ctx, dataOnly)
 }
 
 // sync writes one inode back. No lock is held.
@@ -180,6 +209,7 @@ func (n *Node) changeXattrs(change func(Xattrs) error) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.plain.Store(false)
 	return change(n.xattrs)
 }
 
@@ -204,7 +234,8 @@ func (n *Node) lockDir(name string) error {
 }
 
 // Create makes an inode of any type in the directory n. In a directory with the setgid
-// bit the group is the directory's, and a new directory has the bit too.
+// bit the group is the directory's, and a new directory has the bit too. A default ACL of
+// the directory is inherited.
 func (n *Node) Create(name string, ni NewInode) (*Node, error) {
 	if err := n.existsReadOnly(name); err != nil {
 		return nil, err
@@ -219,11 +250,38 @@ func (n *Node) Create(name string, ni NewInode) (*Node, error) {
 			ni.Mode |= fs.ModeSetgid
 		}
 	}
+	acl, err := n.inheritLocked(&ni)
+	if err != nil {
+		return nil, err
+	}
 	inode, err := n.dir.Create(name, ni)
 	if err != nil {
 		return nil, err
 	}
-	return n.m.adopt(inode)
+	child, err := n.m.adopt(inode)
+	if err == nil && acl != nil {
+		if err = child.setInherited(acl); err != nil {
+			err = errors.Join(err, n.takeBackLocked(name, child))
+			child.Put()
+			return nil, err
+		}
+	}
+	return child, err
+}
+
+// takeBackLocked removes the entry of an inode that was just made. n.mu is held.
+func (n *Node) takeBackLocked(name string, child *Node) error {
+	child.mu.Lock()
+	defer child.mu.Unlock()
+	remove := n.dir.Unlink
+	if child.dir != nil {
+		remove = n.dir.Rmdir
+	}
+	if err := remove(name, child.inode); err != nil {
+		return err
+	}
+	child.dead.Store(true)
+	return nil
 }
 
 // existsReadOnly makes what exists on a read-only mount fs.ErrExist, not EROFS.

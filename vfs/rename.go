@@ -8,17 +8,26 @@ import (
 // RenameFlags are the flags of [Node.Rename].
 type RenameFlags uint8
 
-// RenameNoReplace makes an existing new name fs.ErrExist.
-const RenameNoReplace RenameFlags = 1
+const (
+	// RenameNoReplace makes an existing new name fs.ErrExist.
+	RenameNoReplace RenameFlags = 1 << iota
+	// RenameExchange exchanges what the two names lead to, of whatever kinds. Both must
+	// exist. Directories need the ability [Exchanger].
+	RenameExchange
+)
 
 // Rename moves the entry name of the directory n to newName in newDir, over what is
 // there. If both are names of one inode nothing happens.
 //
 // Errors: EINVAL if a directory would move into itself, ENOTEMPTY, EISDIR for a file
-// over a directory, ENOTDIR for a directory over a file, fs.ErrExist with RenameNoReplace.
+// over a directory, ENOTDIR for a directory over a file, fs.ErrExist with RenameNoReplace;
+// with RenameExchange ENOTSUP if the driver cannot, EINVAL for both flags.
 func (n *Node) Rename(name string, newDir *Node, newName string, flags RenameFlags) error {
-	if n.dir == nil || newDir.dir == nil {
+	switch {
+	case n.dir == nil || newDir.dir == nil:
 		return errNotDir
+	case flags == RenameNoReplace|RenameExchange:
+		return syscall.EINVAL
 	}
 	for _, s := range []string{name, newName} {
 		if err := n.m.checkName(s); err != nil {
@@ -74,8 +83,14 @@ func (n *Node) tryRename(name string, newDir *Node, newName string, flags Rename
 	}
 	if n != newDir {
 		if err := checkRelation(n, newDir, child, replaced); err != nil {
+			if err == error(syscall.ENOTEMPTY) && flags&RenameExchange != 0 {
+				err = syscall.EINVAL
+			}
 			return false, err
 		}
+	}
+	if flags&RenameExchange != 0 {
+		return false, n.exchangeLocked(name, child, newDir, newName, replaced)
 	}
 	switch {
 	case replaced == nil:
@@ -108,6 +123,31 @@ func (n *Node) tryRename(name string, newDir *Node, newName string, flags Rename
 		}
 	}
 	return false, nil
+}
+
+// exchangeLocked exchanges two entries. The parents are locked; a directory that gets another
+// parent has the rename lock held too.
+func (n *Node) exchangeLocked(name string, child *Node, newDir *Node, newName string, other *Node) error {
+	switch x, ok := n.dir.(Exchanger); {
+	case other == nil:
+		return fs.ErrNotExist
+	case other == child:
+		return nil
+	case !ok:
+		return syscall.ENOTSUP
+	default:
+		defer lockOrdered(child, other)()
+		if err := x.Exchange(name, child.inode, newDir.dir, newName, other.inode); err != nil {
+			return err
+		}
+	}
+	if child.dir != nil {
+		child.parent.Store(newDir.ino)
+	}
+	if other.dir != nil {
+		other.parent.Store(n.ino)
+	}
+	return nil
 }
 
 // lockParents locks the two directories of a rename, the upper one first. Unless they

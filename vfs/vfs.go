@@ -28,6 +28,16 @@ type Driver struct {
 	// Mount opens the file system. The device stays the caller's to close, after
 	// FileSystem.Close.
 	Mount func(dev pmem.Device, o MountOptions) (FileSystem, error)
+
+	// Clients says that the format is made for readers beside a writer: whoever opens
+	// for reading need not keep writers away, and MountOptions.Client stores to files only.
+	// The default is false: what is read while another process writes may be half changed.
+	Clients bool
+
+	// Check looks for everything that breaks the format, without changing anything; nil if
+	// the driver has no checker. It reports damage in the result; the error is for a device
+	// that could not be read, and the context's. It runs beside a writer if Clients is set.
+	Check func(ctx context.Context, dev pmem.Device, o MountOptions) (Report, error)
 }
 
 // MountOptions are the options every driver knows; it ignores what does not apply.
@@ -35,6 +45,7 @@ type MountOptions struct {
 	ReadOnly bool
 	Carrier  string           // block-based: "iomap" (default) or "bh"
 	Devices  []pmem.Device    // further devices of a multi-device file system
+	Client   bool             // another may be the one who changes metadata; with Driver.Clients only
 	Now      func() time.Time // clock for timestamps; nil is time.Now
 	// CacheBytes is the soft limit for cached pages that can be given up; 0 is 64 MiB.
 	CacheBytes int64
@@ -80,6 +91,10 @@ type Description struct {
 	Features []string // as the format's own tools name them
 	Mappable string   // what can be mapped directly, in one sentence
 	Details  []KV     // further facts in order
+
+	// FixedSize: a regular file has the size and the storage that it was created with, for
+	// good. NewInode.Size is its size then, and must not be 0.
+	FixedSize bool
 }
 
 // KV is one named fact.
@@ -137,6 +152,22 @@ type NewInode struct {
 	UID, GID             uint32
 	RdevMajor, RdevMinor uint32
 	Target               string // for a symlink
+
+	// Umask are permission bits that the inode does not get (umask(2)), unless the directory
+	// has a default ACL, which takes their place. Drivers need not look at it.
+	Umask fs.FileMode
+
+	// Size and Stripe are for regular files of a file system whose Description says
+	// FixedSize; others leave them alone.
+	Size   int64 // bytes
+	Stripe Stripe
+}
+
+// Stripe says over how many runs of storage a file is spread, and in pieces of how many
+// bytes. The zero value leaves both to the file system.
+type Stripe struct {
+	Strips int
+	Chunk  int64
 }
 
 // Dir is the ability of a directory. Names are single components, never "", ".",
@@ -174,6 +205,19 @@ type Dir interface {
 	// Rename moves child from name to newName in newDir, over replaced if that is not
 	// nil (of a fitting type; an empty directory if it is one, else ENOTEMPTY).
 	Rename(name string, child Inode, newDir Dir, newName string, replaced Inode) error
+}
+
+// Exchanger is the ability of a directory to exchange what two names lead to (renameat2(2):
+// RENAME_EXCHANGE). The default is none: ENOTSUP.
+//
+// Locks: as for Dir.Rename.
+type Exchanger interface {
+	Dir
+
+	// Exchange makes name lead to other, and newName in newDir, which may be the same
+	// directory, to child. The two are different inodes, and neither a directory above the
+	// other.
+	Exchange(name string, child Inode, newDir Dir, newName string, other Inode) error
 }
 
 // Symlink is the ability of a symbolic link.

@@ -23,7 +23,7 @@ func FuzzArray(f *testing.F) {
 			}
 			program = program[4:]
 			m := Mark(arg % nmarks)
-			switch op % 6 {
+			switch op % 7 {
 			case 0:
 				order := arg % (MaxOrder + 1)
 				p.store(t, page&^span(order), order, uint64(step))
@@ -37,6 +37,8 @@ func FuzzArray(f *testing.F) {
 				p.tag(t, min(last, page), max(last, page), m, Mark(arg/nmarks%nmarks))
 			case 5:
 				p.search(t, last, page)
+			case 6:
+				p.swap(t, page, uint64(step))
 			}
 			p.look(t, page)
 			p.search(t, page, ^uint64(0))

@@ -130,6 +130,13 @@ func TestNoAllocs(t *testing.T) {
 		{"SetMark", func() { a.SetMark(77, Mark1); a.ClearMark(77, Mark1) }},
 		{"TagMarked", func() { a.TagMarked(0, 1<<20, Mark0, Mark2) }},
 		{"Store", func() { a.Store(77, 0, 5); a.Store(1<<18, 18, 6) }},
+		{"CompareAndSwap", func() { a.CompareAndSwap(78, 0, 78, 78); a.CompareAndSwap(1<<18, 18, 6, 6) }},
+		{"Cursor", func() {
+			var c Cursor
+			if c.Seek(&a, 79) && c.Marked(Mark1) {
+				c.ClearMark(Mark1)
+			}
+		}},
 		{"Erase", func() { a.Erase(1001); a.Store(1001, 0, 5) }},
 	}
 	for _, tt := range tests {

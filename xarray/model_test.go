@@ -111,11 +111,54 @@ func (p *pair) erase(t testing.TB, index uint64) {
 	}
 }
 
+// swap changes the value of the entry that covers index, and sees that nothing changes if value, order or place are others.
+func (p *pair) swap(t testing.TB, index uint64, value uint64) {
+	t.Helper()
+	i := p.n.at(index)
+	if i < 0 {
+		if p.a.CompareAndSwap(index, 0, 0, value) {
+			t.Fatalf("CompareAndSwap(%#x) without an entry", index)
+		}
+		return
+	}
+	r := &p.n[i]
+	if p.a.CompareAndSwap(r.first, r.order, r.value^1, value) {
+		t.Fatalf("CompareAndSwap(%#x, %d) of another value", r.first, r.order)
+	}
+	for _, order := range []uint{r.order + 1, r.order - 1} {
+		if order <= MaxOrder && r.first&span(order) == 0 && p.a.CompareAndSwap(r.first, order, r.value, value) {
+			t.Fatalf("CompareAndSwap(%#x, %d) of an entry of order %d", r.first, order, r.order)
+		}
+	}
+	var c Cursor
+	switch {
+	case index&1 == 0 && !p.a.CompareAndSwap(r.first, r.order, r.value, value):
+		t.Fatalf("CompareAndSwap(%#x, %d, %#x) fails", r.first, r.order, r.value)
+	case index&1 != 0 && (!c.Seek(&p.a, index) || c.CompareAndSwap(r.value^1, value) || !c.CompareAndSwap(r.value, value)):
+		t.Fatalf("a cursor at %#x cannot change the entry at %#x", index, r.first)
+	}
+	r.value = value
+}
+
 func (p *pair) mark(index uint64, m Mark, on bool) {
 	if on {
 		p.a.SetMark(index, m)
-	} else {
+	} else if index&1 == 0 {
 		p.a.ClearMark(index, m)
+	} else {
+		// A cursor comes back from wherever the tree has gone meanwhile.
+		var c Cursor
+		if c.Seek(&p.a, index) {
+			far := ^index
+			if p.n.at(far) < 0 {
+				p.a.Store(far, 0, 1)
+				p.a.Erase(far)
+			}
+			if !c.Again() {
+				panic("the entry is gone")
+			}
+			c.ClearMark(m)
+		}
 	}
 	p.n.mark(index, m, on)
 }

@@ -7,7 +7,8 @@ import "math/bits"
 //
 // To go through a range, continue after the entry, at first + 1<<order, unless that is 0 or beyond last.
 func (a *Array) Next(from, last uint64) (first uint64, order uint, value uint64, ok bool) {
-	return a.next(from, last, present)
+	var p place
+	return a.next(from, last, present, &p)
 }
 
 // NextMarked is Next for the entries with a mark. What has no marked entries below is passed over, 64 slots
@@ -15,15 +16,16 @@ func (a *Array) Next(from, last uint64) (first uint64, order uint, value uint64,
 // acts on it takes the lock and looks again.
 func (a *Array) NextMarked(from, last uint64, m Mark) (first uint64, order uint, value uint64, ok bool) {
 	m.check()
-	return a.next(from, last, uint(m))
+	var p place
+	return a.next(from, last, uint(m), &p)
 }
 
-// next finds the first entry with a bit in a bitmap: a mark, or present.
+// next finds the first entry with a bit in a bitmap: a mark, or present. It sets p to its place.
 //
 // It goes down to where from is, as Load does, and looks for a bit from there on. If there is none it goes
 // up until a node has one in a later slot, and down to the first entry there. If that is gone, a
 // writer was at work, and the search starts again from the page reached.
-func (a *Array) next(from, last uint64, which uint) (first uint64, order uint, value uint64, ok bool) {
+func (a *Array) next(from, last uint64, which uint, p *place) (first uint64, order uint, value uint64, ok bool) {
 search:
 	for from <= last {
 		n := a.root.Load()
@@ -31,9 +33,9 @@ search:
 			break
 		}
 		root, level := n.level, n.level
-		var path [nlevels]*node // by level; those below level are left alone
+		p.root = root
 		var l *leaf
-		for path[level] = n; level > 1; path[level] = n {
+		for p.path[level] = n; level > 1; p.path[level] = n {
 			kid := n.kid(slotOf(level, from)).Load()
 			if kid == nil {
 				break
@@ -53,7 +55,7 @@ search:
 		}
 		for found == 0 && level < root {
 			level++
-			n = path[level]
+			n = p.path[level]
 			found = n.after(which, slotOf(level, from))
 		}
 		if found == 0 {
@@ -72,7 +74,8 @@ search:
 				kid = n.kid(j).Load()
 			}
 			if l == nil && kid == nil {
-				first, order, value, ok = result(at, n.word(j).Load(), from)
+				p.level, p.slot, p.word = level, j, n.word(j).Load()
+				first, order, value, ok = result(at, p.word, from)
 				break
 			}
 			if at < from {
@@ -84,6 +87,7 @@ search:
 			} else {
 				n = kid
 				level--
+				p.path[level] = n
 				found = n.bitmaps[which].Load()
 			}
 		}
@@ -93,7 +97,8 @@ search:
 			if at > last {
 				break
 			}
-			first, order, value, ok = result(at, l.words[j].Load(), from)
+			p.level, p.leaf, p.slot, p.word = 0, l, j, l.words[j].Load()
+			first, order, value, ok = result(at, p.word, from)
 		}
 		if ok {
 			return first, order, value, true

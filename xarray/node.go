@@ -181,6 +181,14 @@ func (p *place) maps() *bitmaps {
 	return &p.path[p.level].bitmaps
 }
 
+// words returns the words of the node that holds the entry.
+func (p *place) words() []atomic.Uint64 {
+	if p.level == 0 {
+		return p.leaf.words[:]
+	}
+	return p.path[p.level].words()
+}
+
 // find sets p to the place of the entry that covers index, and reports whether there is one.
 func (a *Array) find(index uint64, p *place) bool {
 	n := a.root.Load()

@@ -2,6 +2,7 @@ package xarray
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 )
@@ -140,6 +141,70 @@ func TestReaders(t *testing.T) {
 	}
 	close(done)
 	readers.Wait()
+	if err := a.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLockBit: a bit of the value as a lock, taken and given back without the lock of changes while a writer marks,
+// stores beside and makes the tree grow: nobody has it twice, and no change is lost.
+func TestLockBit(t *testing.T) {
+	const locked = 1 << 40
+	rounds := 20000
+	if raceEnabled || testing.Short() {
+		rounds = 3000
+	}
+	var a Array
+	entries := []struct {
+		index uint64
+		order uint
+	}{{5, 0}, {6, 0}, {1 << 9, 9}, {1 << 18, 18}}
+	var counts [4]uint64 // guarded by the locks
+	for _, e := range entries {
+		if !SingleSlot(e.order) {
+			t.Fatalf("order %d has several slots", e.order)
+		}
+		a.Store(e.index, e.order, 0)
+	}
+	var workers sync.WaitGroup
+	for id := range 3 {
+		workers.Go(func() {
+			for n := 0; n < rounds; {
+				e := entries[(n+id)%len(entries)]
+				val, order, ok := a.Load(e.index)
+				if !ok || order != e.order {
+					t.Errorf("entry at %#x: order %d, %t", e.index, order, ok)
+					return
+				}
+				if val&locked != 0 || !a.CompareAndSwap(e.index, order, val, val|locked) {
+					runtime.Gosched()
+					continue
+				}
+				counts[(n+id)%len(entries)]++
+				if !a.CompareAndSwap(e.index, order, val|locked, val+1) {
+					t.Errorf("the entry at %#x changed while it was locked", e.index)
+				}
+				n++
+			}
+		})
+	}
+	for i := range uint64(rounds) {
+		for _, e := range entries {
+			a.SetMark(e.index, Mark0)
+			a.ClearMark(e.index, Mark0)
+		}
+		far := 1 << (20 + i%30) // so that the tree grows and shrinks
+		a.Store(uint64(far), 0, 1)
+		a.Store(64+i%64, 0, 1)
+		a.Erase(uint64(far))
+		a.Erase(64 + i%64)
+	}
+	workers.Wait()
+	for i, e := range entries {
+		if val, _, _ := a.Load(e.index); val != counts[i] {
+			t.Errorf("entry at %#x: %d changes, %d holders", e.index, val, counts[i])
+		}
+	}
 	if err := a.Check(); err != nil {
 		t.Error(err)
 	}

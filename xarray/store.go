@@ -45,6 +45,46 @@ func (a *Array) Store(index uint64, order uint, value uint64) {
 	a.put(&n.bitmaps, n.words(), n.level, n.slot(index), index, order, word)
 }
 
+// SingleSlot reports whether entries of the order have one slot of the tree, so that their value can be changed in
+// one step: order 0, and those of a slot of a larger node (6, 9, 15, 18 and so on).
+func SingleSlot(order uint) bool { return singleSlots>>order&1 != 0 }
+
+// singleSlots has a bit for each level's shift.
+var singleSlots = func() (orders uint64) {
+	for level := range nlevels {
+		orders |= 1 << levels[level].shift
+	}
+	return orders
+}()
+
+// CompareAndSwap changes the value of the entry that begins at index from one to another, if it is of the order and has the
+// first of them, and reports whether it did. Marks stay. For orders with a [SingleSlot] it needs no lock, and may meet any other method: so
+// callers can make a bit of the value a lock of the entry, if nobody stores or erases it who has not
+// taken that. For other orders it needs the caller's lock. Does not allocate.
+func (a *Array) CompareAndSwap(index uint64, order uint, old, new uint64) bool {
+	if order > MaxOrder || index&span(order) != 0 || new>>ValueBits != 0 {
+		panic(fmt.Sprintf("xarray: no entry of order %d at index %#x can have value %#x", order, index, new))
+	}
+	var p place
+	return a.find(index, &p) && p.word == pack(old, order) && p.compareAndSwap(order, old, new)
+}
+
+// compareAndSwap changes the value of the entry at p, which is of the order, if it is old.
+func (p *place) compareAndSwap(order uint, old, new uint64) bool {
+	from, to := pack(old, order), pack(new, order)
+	words := p.words()[p.slot : p.slot+slotsOf(p.level, order)]
+	if len(words) == 1 {
+		return words[0].CompareAndSwap(from, to)
+	}
+	if words[0].Load() != from {
+		return false
+	}
+	for i := range words {
+		words[i].Store(to)
+	}
+	return true
+}
+
 // put ends Store in the node that the entry belongs in.
 func (a *Array) put(b *bitmaps, words []atomic.Uint64, level uint8, slot uint, index uint64, order uint, word uint64) {
 	mask := slotMask(level, slot, order)
@@ -104,6 +144,7 @@ func (a *Array) grow(index uint64, order uint) *node {
 		}
 		up.set(present, 1)
 		a.root.Store(up)
+		a.shape++
 		n = up
 	}
 	return n
@@ -117,16 +158,11 @@ func (a *Array) Erase(index uint64) (value uint64, order uint, ok bool) {
 		return 0, 0, false
 	}
 	value, order, _ = unpack(p.word)
+	a.shape++
 	for m := range Mark(nmarks) {
 		a.unmark(&p, index, m)
 	}
-	b := p.maps()
-	var words []atomic.Uint64
-	if p.level == 0 {
-		words = p.leaf.words[:]
-	} else {
-		words = p.path[p.level].words()
-	}
+	b, words := p.maps(), p.words()
 	mask := slotMask(p.level, p.slot, order)
 	b.clear(present, mask)
 	n := slotsOf(p.level, order)

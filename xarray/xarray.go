@@ -23,7 +23,7 @@
 //
 // # Concurrency
 //
-// Methods that change an Array need the caller's lock; one change at a time. The others ([Array.Load],
+// Methods that change an Array need the caller's lock; one change at a time; but see [Array.CompareAndSwap]. The others ([Array.Load],
 // [Array.Marked], [Array.Next], [Array.NextMarked] and the counters) need no lock and never wait. What a reader gets for one page was
 // true at some moment during its call. Two calls are two moments, and while an entry of several slots is
 // stored or erased a reader may meet it in one page and not yet in another. A searching reader finds
@@ -57,6 +57,7 @@ type Array struct {
 	entries atomic.Uint64
 	pages   atomic.Uint64
 	bytes   atomic.Uint64 // of nodes, as the allocator rounds them
+	shape   uint64        // changes when a way to an entry may have; guarded by the caller's lock
 }
 
 // Load returns the entry that covers page index. Needs no lock, does not allocate.

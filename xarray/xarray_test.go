@@ -30,6 +30,8 @@ func TestModel(t *testing.T) {
 				p.store(t, page()&^span(order), order, r.Uint64N(1<<ValueBits))
 			case op < 6:
 				p.erase(t, page())
+			case op < 7:
+				p.swap(t, page(), r.Uint64N(1<<ValueBits))
 			case op < 8:
 				p.mark(page(), Mark(r.IntN(nmarks)), r.IntN(3) > 0)
 			case op < 9:

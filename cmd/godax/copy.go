@@ -136,7 +136,7 @@ func (c *copier) copyFile(from, to string, at attrs, where string) error {
 	if !c.recursive && !at.mode.IsRegular() {
 		return errors.New("not a regular file (use -r or -a)")
 	}
-	if c.archive && at.nlink > 1 {
+	if c.archive && at.nlink > 1 && c.fixed() == nil {
 		if first, ok := c.links[fileKey{c.src, at.id}]; ok {
 			if err := c.makeRoom(to, at, false); err != nil {
 				return c.destination(where, err)
@@ -244,11 +244,14 @@ func (c *copier) copyDir(from, to string, at attrs, where string) error {
 		return errors.New("directory was copied before, or is the copy itself")
 	}
 	c.seen[at.id] = true
-	mode := c.newMode(at)
-	if !c.archive {
+	mode, mkdir := c.newMode(at), c.dst.Mkdir
+	switch sink := c.fixed(); {
+	case sink != nil:
+		mkdir = func(p string, _ fs.FileMode) error { return sink.MkdirOwned(p, c.final(at)) }
+	case !c.archive:
 		mode |= 0o700
 	}
-	switch err := c.dst.Mkdir(to, mode); {
+	switch err := mkdir(to, mode); {
 	case errors.Is(err, fs.ErrExist):
 		old, lerr := c.dst.Lstat(to)
 		if lerr == nil && !old.mode.IsDir() {
@@ -305,7 +308,7 @@ func (c *copier) copyData(from, to string, at attrs, where string) (err error) {
 		return err
 	}
 	defer in.Close()
-	out, err := c.dst.Create(to, c.newMode(at))
+	out, fresh, err := c.create(to, at)
 	if err != nil {
 		return c.destination(where, err)
 	}
@@ -320,6 +323,11 @@ func (c *copier) copyData(from, to string, at attrs, where string) (err error) {
 	copied := int64(0)
 	for off := int64(0); off < at.size; {
 		start, end := segment(in, off, at.size)
+		if z, ok := out.(zeroer); ok && !fresh && start > off {
+			if err := z.ZeroRange(off, start-off); err != nil {
+				return c.destination(where, err)
+			}
+		}
 		for off = start; off < end; {
 			if c.stopped() {
 				return c.ctx.Err()
@@ -364,6 +372,9 @@ func (c *copier) copyStream(from, to string, at attrs, where string) (err error)
 	// A signal ends a read that waits.
 	defer context.AfterFunc(c.ctx, func() { in.Close() })()
 	at.mode = at.mode.Perm()
+	if c.fixed() != nil {
+		return c.destination(where, errors.New("files keep the size they are made with, and that of a stream is not known (copy it to a file of the host first)"))
+	}
 	if err := c.makeRoom(to, at, true); err != nil {
 		return c.destination(where, err)
 	}

@@ -15,6 +15,7 @@ type openFlags struct {
 	carrier string
 	devices []string
 	shared  bool
+	touched func(ino uint64, off, n int64) // no flag: for godax.Options
 }
 
 // add declares the flags.
@@ -41,6 +42,7 @@ func (o *openFlags) open(image string, write bool) (*godax.FS, error) {
 		Shared:   o.shared && !write,
 		Carrier:  o.carrier,
 		Devices:  o.devices,
+		Touched:  o.touched,
 		UID:      uint32(max(os.Getuid(), 0)),
 		GID:      uint32(max(os.Getgid(), 0)),
 	})

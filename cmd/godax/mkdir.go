@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"path"
 
 	"godax"
 
@@ -32,10 +35,14 @@ func newMkdir(a *app) *cobra.Command {
 				if fi, err := fsys.Stat(n.path); err == nil && fi.IsDir() {
 					return nil
 				}
-				if err := fsys.MkdirAll(n.path, 0o755); err != nil {
+				if err := fsys.MkdirAll(path.Dir(path.Clean(n.path)), 0o755); err != nil {
 					return err
 				}
-				return fsys.Chmod(n.path, perm)
+				err := fsys.Mkdir(n.path, perm)
+				if errors.Is(err, fs.ErrExist) { // made by another meanwhile, or a link that leads nowhere
+					err = fsys.MkdirAll(n.path, perm)
+				}
+				return err
 			})
 		},
 	}

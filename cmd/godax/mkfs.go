@@ -29,21 +29,23 @@ const defaultSize = 256 << 20
 
 func newMkfs(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "mkfs TYPE IMAGE",
+		Use:   "mkfs TYPE ...",
 		Short: "Make a file system",
-		Long:  `mkfs makes an image file, or uses an existing one or a DAX device, and makes a file system in it.`,
+		Long: `mkfs makes a file system: an empty one that can be written, in an image file or on a DAX
+device (ext2, famfs), or a read-only image of a directory (axfs).`,
 		Example: `  godax mkfs ext2 --size 256M disk.img
-  godax mkfs ext2 --label scratch --force /dev/dax0.0`,
+  godax mkfs ext2 --label scratch --force /dev/dax0.0
+  godax mkfs axfs rootfs/ root.axfs`,
 		// Only the commands below do anything; cobra asks this one about all other types.
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return errors.New("type of file system is missing: write ext2")
+				return errors.New("type of file system is missing: write ext2, axfs or famfs")
 			}
-			return fmt.Errorf("file system type %q is not known: write ext2", args[0])
+			return fmt.Errorf("file system type %q is not known: write ext2, axfs or famfs", args[0])
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
-	cmd.AddCommand(newMkfsExt2(a))
+	cmd.AddCommand(newMkfsExt2(a), newMkfsAxfs(a), newMkfsFamfs(a))
 	return cmd
 }
 

@@ -39,6 +39,7 @@ type app struct {
 
 	started bool // arguments were understood, the command's work has begun
 	failed  bool // warn was called
+	result  int  // exit code of a command that has done its work, and whose answer it is
 }
 
 // usageError is a mistake in the arguments that only the command itself can find.
@@ -74,7 +75,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	var usage usageError
 	switch {
 	case err == nil && !a.failed:
-		return exitOK
+		return a.result
 	case err == nil:
 		return exitFailed
 	case errors.Is(err, syscall.EPIPE):
@@ -181,7 +182,8 @@ in a colon, write dir:./file.`,
 	root.AddCommand(
 		newMkfs(a), newInfo(a), newLs(a), newCat(a), newCp(a), newRm(a), newMkdir(a),
 		newMv(a), newLn(a), newChmod(a), newChown(a), newTruncate(a), newPunch(a),
-		newStat(a), newMap(a), newManifest(a), newDemo(a),
+		newStat(a), newMap(a), newManifest(a), newProfile(a),
+		newFsck(a), newCreate(a), newWatch(a), newDemo(a),
 	)
 	completionExamples(root)
 	return root

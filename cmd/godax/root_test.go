@@ -68,6 +68,19 @@ func TestUsageErrors(t *testing.T) {
 		{"mkdir", "-m", "9", "a.img:/x"},
 		{"ln", "a.img:/x"},
 		{"demo", "now"},
+		{"mkfs", "famfs"},
+		{"mkfs", "famfs", "new.img"},
+		{"mkfs", "famfs", "--size", "32M", "--unit", "8K", "new.img"},
+		{"mkfs", "famfs", "--size", "32M", "--log-size", "9M", "new.img"},
+		{"mkfs", "famfs", "--size", "32M", "--version", "46", "new.img"},
+		{"mkfs", "famfs", "--size", "32M", "--uuid", "x", "new.img"},
+		{"create", "a.img:/x"},
+		{"create", "--size", "1M", "host"},
+		{"create", "--size", "1M", "--stripe", "many", "a.img:/x"},
+		{"create", "--size", "1M", "--stripe", "2:big", "a.img:/x"},
+		{"fsck"},
+		{"watch"},
+		{"watch", "--interval", "0s", "a.img"},
 	}
 	for _, args := range tests {
 		r := godaxRun(t, args...)

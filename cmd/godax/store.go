@@ -127,6 +127,39 @@ func (s imageStore) Create(p string, mode fs.FileMode) (writer, error) {
 	return f, nil
 }
 
+// fixedSink is a sink whose files keep the size, mode and owner they are made with.
+type fixedSink interface {
+	FixedSize() bool
+	CreateSized(p string, at attrs) (writer, error) // a new file of zeros
+	Overwrite(p string) (writer, error)             // an existing file, as long as it is
+	MkdirOwned(p string, at attrs) error
+}
+
+var _ fixedSink = imageStore{}
+
+// FixedSize reports whether the methods below are to be used.
+func (s imageStore) FixedSize() bool { return s.fsys.FixedSize() }
+
+func (s imageStore) CreateSized(p string, at attrs) (writer, error) {
+	f, err := s.fsys.CreateSized(p, at.size, godax.CreateOptions{Perm: at.mode.Perm(), UID: &at.uid, GID: &at.gid})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (s imageStore) Overwrite(p string) (writer, error) {
+	f, err := s.fsys.OpenFile(p, os.O_WRONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (s imageStore) MkdirOwned(p string, at attrs) error {
+	return s.fsys.MkdirOwned(p, at.mode.Perm(), at.uid, at.gid)
+}
+
 func (s imageStore) Xattrs(p string) (map[string][]byte, error) {
 	names, err := s.fsys.LListXattr(p)
 	if err != nil {

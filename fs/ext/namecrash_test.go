@@ -22,6 +22,7 @@ import (
 // looks at what is left.
 type crasher struct {
 	m      *medium
+	torn   []string // as tornSwitch, for the operations at hand
 	images []crashImage
 }
 
@@ -57,7 +58,7 @@ func (c *crasher) crashAll(what string, op func()) (stores int) {
 	m.must(err)
 	for i, image := range c.images {
 		err := c.check(image.bytes, before, after)
-		if err != nil && image.between && slices.ContainsFunc(tornSwitch, func(s string) bool { return strings.Contains(err.Error(), s) }) {
+		if err != nil && image.between && slices.ContainsFunc(slices.Concat(tornSwitch, c.torn), func(s string) bool { return strings.Contains(err.Error(), s) }) {
 			continue
 		}
 		if err != nil {

@@ -41,7 +41,7 @@ var rows = []string{
 
 // testOnly are the packages that only tests, and other packages listed here, may
 // import.
-var testOnly = []string{"internal/daxtest", "internal/archtest"}
+var testOnly = []string{"internal/daxtest", "internal/archtest", "internal/axfsdec"}
 
 // pkg is what the test needs of `go list -json`.
 type pkg struct {

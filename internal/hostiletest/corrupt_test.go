@@ -125,8 +125,10 @@ func TestDamagedImages(t *testing.T) {
 // TestMutatedImages changes healthy images at random, metadata preferred, and reads
 // and writes what comes out. -mutations says how many, -seed where to begin; the
 // seed of a failure is printed.
-func TestMutatedImages(t *testing.T) {
-	healthy := healthyImages(t)
+func TestMutatedImages(t *testing.T) { mutated(t, healthyImages(t), mutate) }
+
+// mutated does the work of TestMutatedImages for the images of one format.
+func mutated(t *testing.T, healthy [][]byte, mutate func(r *rand.Rand, img []byte)) {
 	n := *mutations
 	if testing.Short() {
 		n = min(n, 50)

@@ -118,6 +118,10 @@ func (w *walker) file(p string) {
 			break
 		}
 	}
+	if m, err := f.Mmap(0, 16*pmem.PageSize, godax.MapShared); w.note(err) {
+		w.note(m.Do(func(b []byte) error { w.bytes += int64(b[0]) & 1; return nil }))
+		w.note(m.Close())
+	}
 	const seekData, seekHole = 3, 4
 	for off := int64(0); w.bytes < maxBytes && w.late() == nil; {
 		data, err := f.Seek(off, seekData)
@@ -161,6 +165,10 @@ func writeSome(dev pmem.Device, limit time.Duration) error {
 		_ = f.Mkdir(path.Join(n, "dir"), 0o755)
 		_ = f.Rename(path.Join(n, "dir"), "moved dir")
 		_ = f.SetXattr(n, "user.test", b[:300], 0)
+		if h, err := f.CreateSized(n+" sized", 5000, godax.CreateOptions{}); err == nil {
+			_, _ = h.WriteAt(b[:100], 4000)
+			_ = h.Close()
+		}
 		if h, err := f.OpenFile(n, os.O_RDWR|os.O_CREATE, 0o644); err == nil {
 			_, _ = h.WriteAt(b, 5000)
 			_ = h.PunchHole(4000, 9000)

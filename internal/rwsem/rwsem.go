@@ -4,6 +4,10 @@
 //
 // Waiters are served in their order, so that neither side starves; the lock is
 // handed to them, so none wakes for nothing. They sleep on a channel.
+//
+// Holders who name what they hold it for ([RW.RLockAt]) are counted apart from each other once they have met, so
+// that shared holds on many cores do not take a cache line from each other. Whoever takes such a lock exclusively looks at
+// all counts.
 package rwsem
 
 import (
@@ -14,6 +18,7 @@ import (
 	"sync/atomic"
 
 	"godax/internal/hook"
+	"godax/internal/spread"
 )
 
 // ErrWouldBlock: the lock is taken, and the context said not to wait ([NoWait]).
@@ -31,13 +36,15 @@ const (
 
 // RW is the lock. The zero value is free. It must not be copied.
 //
-// Locks: mu guards the queue, and the state's bit waiters changes under it only.
+// Locks: mu guards the queue and drained, and the state's bit waiters changes under it only.
 type RW struct {
 	state atomic.Uint64
+	lanes atomic.Pointer[spread.Cells] // shared holders that are not in state; nil before any met
 	rank  hook.Rank
 
-	mu    sync.Mutex
-	queue []*waiter
+	mu      sync.Mutex
+	queue   []*waiter
+	drained chan struct{} // closed when the lanes are idle, for the one writer; nil if it does not sleep
 }
 
 // waiter is a goroutine asleep. Its channel is closed when it has been given the lock.
@@ -81,8 +88,15 @@ func (l *RW) RLock(ctx context.Context) error {
 	if hook.Enabled && MayWait(ctx) {
 		hook.Want(l.rank, l, 0)
 	}
+	return l.rlock(ctx)
+}
+
+func (l *RW) rlock(ctx context.Context) error {
 	if !l.TryRLock() {
-		return l.wait(ctx, false)
+		if err := l.wait(ctx, false); err != nil {
+			return err
+		}
+		hook.Acquire(l.rank, l, 0, false)
 	}
 	return nil
 }
@@ -92,9 +106,19 @@ func (l *RW) Lock(ctx context.Context) error {
 	if hook.Enabled && MayWait(ctx) {
 		hook.Want(l.rank, l, 0)
 	}
-	if !l.TryLock() {
-		return l.wait(ctx, true)
+	try := l.tryState()
+	if !try {
+		if err := l.wait(ctx, true); err != nil {
+			return err
+		}
 	}
+	if !l.lanesIdle() {
+		if try = false; !l.drain(ctx) {
+			l.release()
+			return waitErr(ctx)
+		}
+	}
+	hook.Acquire(l.rank, l, 0, try)
 	return nil
 }
 
@@ -114,12 +138,21 @@ func (l *RW) TryRLock() bool {
 
 // TryLock takes the lock exclusively if it is free.
 func (l *RW) TryLock() bool {
-	s := l.state.Load()
-	if s&(version-1) != 0 || !l.state.CompareAndSwap(s, s|writer) {
+	if !l.tryState() {
+		return false
+	}
+	if !l.lanesIdle() {
+		l.release()
 		return false
 	}
 	hook.Acquire(l.rank, l, 0, true)
 	return true
+}
+
+// tryState makes the state exclusive if it is free: then there are no new shared holders.
+func (l *RW) tryState() bool {
+	s := l.state.Load()
+	return s&(version-1) == 0 && l.state.CompareAndSwap(s, s|writer)
 }
 
 // RUnlock gives a shared lock back.
@@ -140,6 +173,10 @@ func (l *RW) Unlock() {
 		panic("rwsem: Unlock of a lock that is not held")
 	}
 	hook.Release(l.rank, l, 0)
+	l.release()
+}
+
+func (l *RW) release() {
 	if l.state.Add(version-writer)&waiters != 0 {
 		l.handOn()
 	}
@@ -186,7 +223,6 @@ func (l *RW) wait(ctx context.Context, write bool) error {
 			return ctx.Err()
 		}
 	}
-	hook.Acquire(l.rank, l, 0, false)
 	return nil
 }
 

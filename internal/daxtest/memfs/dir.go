@@ -27,6 +27,7 @@ var (
 	_ vfs.File       = (*inode)(nil)
 	_ vfs.Symlink    = (*inode)(nil)
 	_ vfs.Xattrs     = (*inode)(nil)
+	_ vfs.Exchanger  = (*inode)(nil)
 )
 
 // Attr returns the attributes.
@@ -197,6 +198,26 @@ func (i *inode) Rename(name string, child vfs.Inode, newDir vfs.Dir, newName str
 	i.touch()
 	to.touch()
 	c.Ctime = i.f.now()
+	return nil
+}
+
+// Exchange exchanges two entries.
+func (i *inode) Exchange(name string, child vfs.Inode, newDir vfs.Dir, newName string, other vfs.Inode) error {
+	to := newDir.(*inode)
+	for _, e := range []struct {
+		from, to *inode
+		name     string
+		in       *inode
+	}{{to, i, name, other.(*inode)}, {i, to, newName, child.(*inode)}} {
+		e.to.add(e.name, e.in.Ino)
+		if e.in.Mode.IsDir() {
+			e.from.Nlink--
+			e.to.Nlink++
+			e.in.parent = e.to.Ino
+		}
+		e.to.touch()
+		e.in.Ctime = i.f.now()
+	}
 	return nil
 }
 

@@ -1,0 +1,5 @@
+//go:build race
+
+package axfs_test
+
+const raceEnabled = true

@@ -1,0 +1,28 @@
+//go:build !linux
+
+package fusefs
+
+import (
+	"errors"
+	"fmt"
+
+	"godax/vfs"
+)
+
+// errLinux: the front end speaks to the Linux kernel only.
+var errLinux = fmt.Errorf("fusefs: mounting needs Linux: %w", errors.ErrUnsupported)
+
+// Server is a mounted file system.
+type Server struct{}
+
+// Mount needs Linux: errors.ErrUnsupported.
+func Mount(string, *vfs.Mount, Options) (*Server, error) { return nil, errLinux }
+
+// Unmount does nothing.
+func (*Server) Unmount() error { return errLinux }
+
+// Shutdown does nothing.
+func (*Server) Shutdown() error { return errLinux }
+
+// Wait returns at once.
+func (*Server) Wait() {}
