@@ -9,8 +9,6 @@ import (
 
 	"godax"
 	"godax/fusefs"
-
-	"golang.org/x/sys/unix"
 )
 
 // runMounted runs the command over a mount. That the command fails is only reported.
@@ -64,9 +62,5 @@ func endMount(s *fusefs.Server) error {
 	if err == nil {
 		return nil
 	}
-	if aerr := s.Abort(); aerr != nil {
-		return errors.Join(err, aerr)
-	}
-	s.Wait()
-	return errors.Join(err, unix.Unmount(s.Dir(), unix.MNT_DETACH))
+	return errors.Join(err, s.Shutdown())
 }

@@ -134,8 +134,8 @@ func (s *endless) ReadAt(p []byte, off int64) (int, error) {
 // TestBoundedMemory builds an image of 256 MiB of random bytes, and allocates less than
 // a quarter of that in all.
 func TestBoundedMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("short")
+	if testing.Short() || underRace {
+		t.Skip("takes long")
 	}
 	const size = 256 << 20
 	src := &endless{newTree(), size}

@@ -78,21 +78,6 @@ func (t memTree) readDir(tb testing.TB, f *godax.FS, o Options, p string, seen *
 	}
 }
 
-// TestDriver reads images of all kinds with the driver.
-func TestDriver(t *testing.T) {
-	src := everything()
-	for name, o := range variants() {
-		t.Run(name, func(t *testing.T) {
-			b, _ := image(t, src, o)
-			src.read(t, o, b)
-			var second memTarget
-			o.Second = &second
-			b, _ = image(t, src, o)
-			src.read(t, o, b, second.b)
-		})
-	}
-}
-
 // TestDriverMapsInPlace maps a file of which some pages are in place, and one that is in
 // place throughout.
 func TestDriverMapsInPlace(t *testing.T) {

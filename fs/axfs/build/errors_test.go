@@ -102,26 +102,9 @@ func TestWarn(t *testing.T) {
 	}
 }
 
-// TestProgress adds up to the sizes of all files, whatever shares what.
-func TestProgress(t *testing.T) {
-	src := everything()
-	for name, o := range variants() {
-		total, last := int64(0), int64(-1)
-		o.Progress = func(done, all int64) {
-			if done < last || last < 0 && done != 0 {
-				t.Errorf("%s: %d after %d", name, done, last)
-			}
-			total, last = all, done
-		}
-		_, st := image(t, src, o)
-		if last != total || uint64(total) != st.InputBytes {
-			t.Errorf("%s: %d of %d, input of %d", name, last, total, st.InputBytes)
-		}
-	}
-}
-
-// TestOnPage tells of each page once, and sizes that add up.
-func TestOnPage(t *testing.T) {
+// TestTold: each page is told of once, with sizes that add up; so does the progress,
+// whatever shares what.
+func TestTold(t *testing.T) {
 	src := everything()
 	for name, o := range variants() {
 		pages, sum := uint64(0), int64(0)
@@ -138,7 +121,17 @@ func TestOnPage(t *testing.T) {
 				sum += p.Stored
 			}
 		}
+		total, last := int64(0), int64(-1)
+		o.Progress = func(done, all int64) {
+			if done < last || last < 0 && done != 0 {
+				t.Errorf("%s: %d after %d", name, done, last)
+			}
+			total, last = all, done
+		}
 		_, st := image(t, src, o)
+		if last != total || uint64(total) != st.InputBytes {
+			t.Errorf("%s: %d of %d, input of %d", name, last, total, st.InputBytes)
+		}
 		var want uint64
 		for _, f := range src {
 			want += uint64(len(f.data)+max(o.PageSize, 4096)-1) / uint64(max(o.PageSize, 4096))

@@ -12,7 +12,7 @@ import (
 // both readers.
 func TestRandomTrees(t *testing.T) {
 	seeds := uint64(60)
-	if testing.Short() {
+	if testing.Short() || underRace {
 		seeds = 10
 	}
 	for seed := range seeds {
@@ -104,7 +104,7 @@ func randomData(rnd *rand.Rand, pool [][]byte) []byte {
 // randomOptions are options of all kinds.
 func randomOptions(rnd *rand.Rand, list Profile) Options {
 	o := Options{
-		PageSize: 4096 << (2 * rnd.IntN(3)), NoDedup: rnd.IntN(3) == 0, Level: 1 + rnd.IntN(9), Tail: Tail(rnd.IntN(2)),
+		PageSize: 4096 << (2 * rnd.IntN(3)), NoDedup: rnd.IntN(3) == 0, Level: 1 + rnd.IntN(4), Tail: Tail(rnd.IntN(2)),
 		BlockPages: rnd.IntN(4), Workers: 1 + rnd.IntN(5), Timestamp: rnd.Uint64N(maxTime + 1), AllRoot: rnd.IntN(4) == 0,
 		XIP: XIP{Mode: Mode(rnd.IntN(4) * rnd.IntN(2))},
 	}

@@ -101,6 +101,9 @@ func TestReferenceImages(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			want := sample(t, tt.name+".axfs")
+			if underRace && want.Blocks > 1000 {
+				t.Skip("large, and the same code as for the others")
+			}
 			o := Options{PageSize: int(want.PageSize), BlockSize: int(want.CblockSize), BlockPages: 1, Tail: TailBytes, NoDedup: tt.name != "dedup"}
 			if tt.xip != nil {
 				o.XIP = tt.xip(t)
@@ -178,6 +181,9 @@ func TestSynthetic(t *testing.T) {
 			names[i] = filepath.Join("synthetic", names[i])
 		}
 		want := sample(t, names...)
+		if underRace && want.Blocks > 1000 {
+			continue
+		}
 		tree := treeOf(t, want)
 		for name, o := range map[string]Options{
 			"all":    {XIP: XIP{Mode: ModeAll}, PageSize: 16 << 10, Level: 1},

@@ -74,12 +74,14 @@ func variants() map[string]Options {
 	return all
 }
 
+// TestRoundTrip builds images in one part and in two, and reads them with both readers.
 func TestRoundTrip(t *testing.T) {
 	src := everything()
 	for name, o := range variants() {
 		t.Run(name, func(t *testing.T) {
 			whole, st := image(t, src, o)
 			im := src.check(t, o, whole)
+			src.read(t, o, whole)
 			if im.Timestamp != o.Timestamp || st.ImageBytes != uint64(len(whole)) || st.MappedBytes != st.ImageBytes {
 				t.Errorf("timestamp %d, image of %d bytes, statistics %+v", im.Timestamp, len(whole), st)
 			}
@@ -87,6 +89,7 @@ func TestRoundTrip(t *testing.T) {
 			o.Second = &second
 			first, st := image(t, src, o)
 			src.check(t, o, first, second.b)
+			src.read(t, o, first, second.b)
 			if st.MappedBytes != uint64(len(first)) || len(first)%int(im.PageSize) != 0 {
 				t.Errorf("first part of %d bytes, statistics %+v", len(first), st)
 			}
@@ -108,11 +111,9 @@ func TestReproducible(t *testing.T) {
 		for _, f := range src {
 			f.holes = !f.holes
 		}
-		for _, workers := range []int{2, 7} {
-			o.Workers = workers
-			if got, _ := image(t, src, o); !bytes.Equal(got, want) {
-				t.Errorf("%s: another image with %d workers", name, workers)
-			}
+		o.Workers = 7
+		if got, _ := image(t, src, o); !bytes.Equal(got, want) {
+			t.Errorf("%s: another image with 7 workers", name)
 		}
 	}
 }
