@@ -269,6 +269,12 @@ func TestTorn(t *testing.T) {
 		t.Errorf("a master behind a torn entry: %+v", d)
 	}
 	must(t, m.Close())
+	peer, err := godax.OpenDevice(dev, godax.Options{Shared: true, Drivers: driverOf(us)})
+	must(t, err)
+	if peer.Info().FS.ReadOnly {
+		t.Error("a peer that opens while an entry is written may not store to files")
+	}
+	must(t, peer.Close())
 	copy(entry(1), last)
 	if _, err := client.Stat("b"); err != nil {
 		t.Errorf("whole: %v", err)
