@@ -32,6 +32,13 @@ type File struct {
 // background is the context of calls that take none.
 var background = context.Background()
 
+// tell lets other front ends know that the n bytes at off have changed (negative: up to the
+// end; 0: attributes only), and passes an error on.
+func (f *File) tell(off, n int64, err error) error {
+	f.fs.m.TellNode(f.h.Node(), off, n)
+	return err
+}
+
 func (f *File) wrap(op string, err error) error { return wrap(op, f.h.Name(), err) }
 
 // Name is the path given to Open.
@@ -79,6 +86,7 @@ func (f *File) WriteAt(b []byte, off int64) (int, error) {
 		return 0, f.wrap("write", errAppend)
 	}
 	n, err := f.h.WriteAt(background, b, off)
+	f.fs.m.TellNode(f.h.Node(), off, int64(n))
 	if err != nil {
 		return n, f.wrap("write", err)
 	}
@@ -93,6 +101,7 @@ func (f *File) Write(b []byte) (int, error) {
 	if n > 0 {
 		f.off = end
 	}
+	f.fs.m.TellNode(f.h.Node(), end-int64(n), int64(n))
 	if err != nil {
 		return n, f.wrap("write", err)
 	}
@@ -216,24 +225,24 @@ func (f *File) Readdirnames(n int) ([]string, error) {
 // nothing, but for a mapped file with blocks smaller than a page the rest of its last page:
 // ENOSPC.
 func (f *File) Truncate(size int64) error {
-	return f.wrap("truncate", f.h.Truncate(background, size))
+	return f.wrap("truncate", f.tell(0, -1, f.h.Truncate(background, size)))
 }
 
 // Allocate gives [off, off+n) storage and extends the file to off+n if it is shorter.
 // ENOSPC, EINVAL for an empty range.
 func (f *File) Allocate(off, n int64) error {
-	return f.wrap("allocate", f.h.Allocate(background, vfs.AllocReserve, off, n))
+	return f.wrap("allocate", f.tell(0, -1, f.h.Allocate(background, vfs.AllocReserve, off, n)))
 }
 
 // PunchHole gives back the storage of [off, off+n), which reads as zero then. The size
 // stays. It waits for pins.
 func (f *File) PunchHole(off, n int64) error {
-	return f.wrap("punch", f.h.Allocate(background, vfs.AllocPunch, off, n))
+	return f.wrap("punch", f.tell(off, n, f.h.Allocate(background, vfs.AllocPunch, off, n)))
 }
 
 // ZeroRange makes [off, off+n) read as zero; it keeps the size.
 func (f *File) ZeroRange(off, n int64) error {
-	return f.wrap("zero", f.h.Allocate(background, vfs.AllocZero, off, n))
+	return f.wrap("zero", f.tell(off, n, f.h.Allocate(background, vfs.AllocZero, off, n)))
 }
 
 // Sync makes the file durable: data, and what is needed to find it, and times. An
@@ -243,14 +252,14 @@ func (f *File) Sync() error { return f.wrap("sync", f.h.Sync(background, false))
 
 // Chmod changes the permission bits.
 func (f *File) Chmod(mode fs.FileMode) error {
-	return f.wrap("chmod", f.h.SetAttr(vfs.SetAttr{Mode: &mode}))
+	return f.wrap("chmod", f.tell(0, 0, f.h.SetAttr(vfs.SetAttr{Mode: &mode})))
 }
 
 // Chown changes the owner; -1 keeps an id.
 func (f *File) Chown(uid, gid int) error {
 	a, err := owner(uid, gid)
 	if err == nil {
-		err = f.h.SetAttr(a)
+		err = f.tell(0, 0, f.h.SetAttr(a))
 	}
 	return f.wrap("chown", err)
 }

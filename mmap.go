@@ -103,6 +103,7 @@ func (f *File) mmap(off int64, n int, flags MapFlags) (_ *Mapping, err error) {
 	if err != nil {
 		return nil, err
 	}
+	f.tellHeld(off, int64(n), vmFlags.SharedWrite())
 	if err := file.Mapping().Attach(background, view, file); err != nil {
 		return nil, errors.Join(err, view.Close())
 	}
@@ -115,6 +116,9 @@ func (f *File) mmap(off int64, n int, flags MapFlags) (_ *Mapping, err error) {
 	}
 	return m, nil
 }
+
+// tell lets other front ends know that the mapped bytes may have changed.
+func (m *Mapping) tell() { m.f.tellHeld(m.off, int64(m.n), m.view.Flags().SharedWrite()) }
 
 // mapFlags checks flags and translates them.
 func (f *File) mapFlags(flags MapFlags) (vm.Flags, error) {
@@ -212,6 +216,7 @@ func (m *Mapping) Sync() error {
 // Writeback is Sync that tells what it had to do.
 func (m *Mapping) Writeback() (dax.WritebackStats, error) {
 	st, err := m.f.h.SyncRange(background, m.off, int64(m.n))
+	m.tell()
 	return st, m.f.wrap("sync", err)
 }
 
@@ -230,6 +235,7 @@ func (m *Mapping) Close() error {
 	}
 	m.closed = true
 	err := m.unmap()
+	m.tell()
 	m.f.h.Release(vfs.UseMapping)
 	return m.f.wrap("munmap", err)
 }

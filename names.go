@@ -67,6 +67,7 @@ func (f *FS) createAs(name string, ni vfs.NewInode) error {
 			return err
 		}
 		n.Put()
+		f.m.TellEntry(p.Dir, p.Name)
 		return nil
 	})
 	if err == syscall.EBUSY || err == syscall.EINVAL && isDots(name) {
@@ -155,7 +156,12 @@ func (f *FS) Link(oldname, newname string) error {
 			if p.Slash && p.Node == nil {
 				return fs.ErrNotExist
 			}
-			return p.Dir.Link(p.Name, n)
+			if err := p.Dir.Link(p.Name, n); err != nil {
+				return err
+			}
+			f.m.TellEntry(p.Dir, p.Name)
+			f.m.TellNode(n, 0, 0)
+			return nil
 		})
 	}
 	return wrap2("link", oldname, newname, err)
@@ -173,10 +179,24 @@ func (f *FS) Rename(oldname, newname string) error {
 			case (from.Slash || to.Slash) && !from.Node.IsDir():
 				return syscall.ENOTDIR
 			}
-			return from.Dir.Rename(from.Name, to.Dir, to.Name, 0)
+			if err := from.Dir.Rename(from.Name, to.Dir, to.Name, 0); err != nil {
+				return err
+			}
+			f.tellRename(from, to)
+			return nil
 		})
 	})
 	return wrap2("rename", oldname, newname, err)
+}
+
+// tellRename lets other front ends know of a rename.
+func (f *FS) tellRename(from, to vfs.Place) {
+	f.m.TellEntry(from.Dir, from.Name)
+	f.m.TellEntry(to.Dir, to.Name)
+	f.m.TellNode(from.Node, 0, 0)
+	if to.Node != nil {
+		f.m.TellNode(to.Node, 0, 0)
+	}
 }
 
 // Remove removes a file or an empty directory.
@@ -184,7 +204,13 @@ func (f *FS) Remove(name string) error {
 	return wrap("remove", name, f.in(name, func(p vfs.Place) error {
 		err := p.Dir.Unlink(p.Name)
 		if err == syscall.EISDIR {
-			return p.Dir.Rmdir(p.Name)
+			err = p.Dir.Rmdir(p.Name)
+		}
+		if err == nil {
+			f.m.TellEntry(p.Dir, p.Name)
+			if p.Node != nil {
+				f.m.TellNode(p.Node, 0, 0)
+			}
 		}
 		return err
 	}))
@@ -192,7 +218,7 @@ func (f *FS) Remove(name string) error {
 
 // RemoveAll removes name and everything below it; what does not exist is no error.
 func (f *FS) RemoveAll(name string) error {
-	err := f.in(name, func(p vfs.Place) error { return removeTree(p.Dir, p.Name, name) })
+	err := f.in(name, func(p vfs.Place) error { return f.removeTree(p.Dir, p.Name, name) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -205,16 +231,18 @@ const removeBatch = 256
 // removeTree removes an entry of dir and, if that is a directory, everything below.
 // Its errors name the path of what could not be removed. Directories are a tree (vfs
 // refuses others), so it ends.
-func removeTree(dir *vfs.Node, name, where string) error {
+func (f *FS) removeTree(dir *vfs.Node, name, where string) error {
 	err := dir.Unlink(name)
 	if err != syscall.EISDIR {
+		f.m.TellEntry(dir, name)
 		return ignoreGone(where, err)
 	}
 	for {
 		if err = dir.Rmdir(name); !errors.Is(err, syscall.ENOTEMPTY) {
+			f.m.TellEntry(dir, name)
 			return ignoreGone(where, err)
 		}
-		if n, err := removeEntries(dir, name, where); err != nil {
+		if n, err := f.removeEntries(dir, name, where); err != nil {
 			return err
 		} else if n == 0 {
 			return wrap("removeall", where, syscall.ENOTEMPTY)
@@ -223,7 +251,7 @@ func removeTree(dir *vfs.Node, name, where string) error {
 }
 
 // removeEntries removes a batch of the entries of the directory name in dir.
-func removeEntries(dir *vfs.Node, name, where string) (int, error) {
+func (f *FS) removeEntries(dir *vfs.Node, name, where string) (int, error) {
 	child, err := dir.Lookup(name)
 	if err != nil {
 		return 1, ignoreGone(where, err)
@@ -238,7 +266,7 @@ func removeEntries(dir *vfs.Node, name, where string) (int, error) {
 		return 0, wrap("removeall", where, err)
 	}
 	for _, n := range names {
-		if err := removeTree(child, n, path.Join(where, n)); err != nil {
+		if err := f.removeTree(child, n, path.Join(where, n)); err != nil {
 			return 0, err
 		}
 	}
@@ -324,12 +352,16 @@ func times(atime, mtime time.Time) (a vfs.SetAttr) {
 }
 
 func (f *FS) setAttr(op, name string, follow vfs.Follow, a vfs.SetAttr) error {
-	return f.at(op, name, follow, func(n *vfs.Node) error { return n.SetAttr(a) })
+	return f.at(op, name, follow, func(n *vfs.Node) error {
+		defer f.m.TellNode(n, 0, 0)
+		return n.SetAttr(a)
+	})
 }
 
 // Truncate changes a file's size.
 func (f *FS) Truncate(name string, size int64) error {
 	return f.at("truncate", name, vfs.FollowAll, func(n *vfs.Node) error {
+		defer f.m.TellNode(n, 0, -1)
 		return n.Truncate(context.Background(), size)
 	})
 }

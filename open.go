@@ -80,6 +80,7 @@ func (f *FS) tryOpen(name string, flag int, perm fs.FileMode) (*vfs.Handle, erro
 			return nil, err
 		}
 		defer n.Put()
+		f.m.TellEntry(p.Dir, p.Name)
 		flag &^= os.O_TRUNC
 	case excl:
 		return nil, fs.ErrExist
@@ -88,7 +89,11 @@ func (f *FS) tryOpen(name string, flag int, perm fs.FileMode) (*vfs.Handle, erro
 	case p.Slash && !n.IsDir():
 		return nil, syscall.ENOTDIR
 	}
-	return n.Open(context.Background(), flag, name)
+	h, err := n.Open(context.Background(), flag, name)
+	if flag&os.O_TRUNC != 0 {
+		f.m.TellNode(n, 0, -1)
+	}
+	return h, err
 }
 
 // ReadFile returns the contents of a file.

@@ -11,10 +11,11 @@ import (
 // Pin holds slices straight into the device. Until Release, whoever would take the
 // pages away (truncate, punch) waits, and the file cannot be closed.
 type Pin struct {
-	f   *File
-	off int64
-	n   int64
-	pin *dax.Pin
+	f     *File
+	off   int64
+	n     int64
+	write bool
+	pin   *dax.Pin
 
 	once sync.Once
 }
@@ -45,14 +46,23 @@ func (f *File) pin(off int64, n int, write bool) (*Pin, error) {
 		flags = dax.PinWrite
 	}
 	if err == nil {
+		// Now, since whoever is told may wait for others that wait for the pin.
+		f.tellHeld(off, int64(n), write)
 		var pin *dax.Pin
 		if pin, err = file.Mapping().Pin(background, off, int64(n), flags, file); err == nil {
 			f.h.Touched(off, int64(n))
-			return &Pin{f: f, off: off, n: int64(n), pin: pin}, nil
+			return &Pin{f: f, off: off, n: int64(n), write: write, pin: pin}, nil
 		}
 	}
 	f.h.Release(vfs.UsePin)
 	return nil, err
+}
+
+// tellHeld lets other front ends know that bytes can be stored to unseen from now on, or were.
+func (f *File) tellHeld(off, n int64, write bool) {
+	if write && off >= 0 && n > 0 {
+		f.fs.m.TellNode(f.h.Node(), off, n)
+	}
 }
 
 // regular returns the driver's file if f is one and open for what is wanted: EISDIR,
@@ -85,6 +95,7 @@ func (p *Pin) Sync() error {
 func (p *Pin) Release() {
 	p.once.Do(func() {
 		p.pin.Release()
+		p.f.tellHeld(p.off, p.n, p.write)
 		p.f.h.Release(vfs.UsePin)
 	})
 }

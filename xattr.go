@@ -63,6 +63,7 @@ func (f *FS) LSetXattr(name, attr string, value []byte, flag XattrFlag) error {
 
 func (f *FS) setXattr(op, name, attr string, value []byte, flag XattrFlag, follow vfs.Follow) error {
 	return f.at(op, name, follow, func(n *vfs.Node) error {
+		defer f.m.TellNode(n, 0, 0)
 		return n.SetXattr(attr, value, flag&XattrCreate != 0, flag&XattrReplace != 0)
 	})
 }
@@ -78,5 +79,8 @@ func (f *FS) LRemoveXattr(name, attr string) error {
 }
 
 func (f *FS) removeXattr(op, name, attr string, follow vfs.Follow) error {
-	return f.at(op, name, follow, func(n *vfs.Node) error { return n.RemoveXattr(attr) })
+	return f.at(op, name, follow, func(n *vfs.Node) error {
+		defer f.m.TellNode(n, 0, 0)
+		return n.RemoveXattr(attr)
+	})
 }

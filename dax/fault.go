@@ -137,6 +137,7 @@ func (m *Mapping) fault(ctx context.Context, f *vm.Fault, p Populator, synced bo
 	m.ungrab(s)
 	if err == nil {
 		m.stats.Faults[min(f.Order, PMDOrder)].Add(f.Page, 1)
+		m.stats.Accesses[min(f.Access, vm.MkWrite)].Add(f.Page, 1)
 		return nil
 	}
 	if reason := hugeReason(err); f.Order > 0 && reason != 0 {

@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"context"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -63,25 +64,49 @@ func fillStatx(out *fuse.Statx, a *vfs.Attr) {
 }
 
 // GetAttr implements [fuse.RawFileSystem].
-func (f *fileSystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+func (f *fileSystem) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	n := f.nodes.get(in.NodeId)
 	if n == nil {
 		return fuse.Status(unix.ESTALE)
 	}
-	a := n.Attr()
+	return f.attr(cancel, n, out)
+}
+
+// attr answers with a node's attributes.
+func (f *fileSystem) attr(cancel <-chan struct{}, n *node, out *fuse.AttrOut) fuse.Status {
+	a, err := f.attrOf(cancel, n)
+	if err != nil {
+		return status(err)
+	}
+	if !f.held(n.Node, &a) {
+		out.SetTimeout(f.timeout)
+	}
 	fillAttr(&out.Attr, &a)
-	out.SetTimeout(f.timeout)
 	return fuse.OK
 }
 
+// attrOf waits for the attributes.
+func (f *fileSystem) attrOf(cancel <-chan struct{}, n *node) (a vfs.Attr, err error) {
+	err = f.wait(cancel, func(ctx context.Context) (err error) {
+		a, err = n.AttrContext(ctx)
+		return err
+	})
+	return a, err
+}
+
 // Statx implements [fuse.RawFileSystem].
-func (f *fileSystem) Statx(_ <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut) fuse.Status {
+func (f *fileSystem) Statx(cancel <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut) fuse.Status {
 	n := f.nodes.get(in.NodeId)
 	if n == nil {
 		return fuse.Status(unix.ESTALE)
 	}
-	a := n.Attr()
+	a, err := f.attrOf(cancel, n)
+	if err != nil {
+		return status(err)
+	}
+	if !f.held(n.Node, &a) {
+		out.SetTimeout(f.timeout)
+	}
 	fillStatx(&out.Statx, &a)
-	out.SetTimeout(f.timeout)
 	return fuse.OK
 }

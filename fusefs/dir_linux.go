@@ -81,33 +81,13 @@ func (f *fileSystem) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.D
 		if o == nil || child == nil {
 			return o != nil, false
 		}
-		return true, f.enterListed(child, &a, o)
+		taken, _ := f.entered(child, &a, o) // one that cannot be told stays without attributes
+		return true, taken
 	})
 	if err == nil && bad != 0 && len(out.Bytes()) == 0 {
 		return bad
 	}
 	return listed(err, out)
-}
-
-// enterListed is enter for an inode that is listed; false if the reference was not taken.
-func (f *fileSystem) enterListed(n *vfs.Node, a *vfs.Attr, out *fuse.EntryOut) (taken bool) {
-	id := f.nodeID(n.Ino())
-	if id == 0 {
-		return false
-	}
-	f.nodes.update(id, func(old *node) *node {
-		if old != nil {
-			old.lookups++
-			return old
-		}
-		taken = true
-		return &node{Node: n, id: id, lookups: 1}
-	})
-	out.NodeId = id
-	fillAttr(&out.Attr, a)
-	out.SetAttrTimeout(f.timeout)
-	out.SetEntryTimeout(f.timeout)
-	return taken
 }
 
 // listed is the answer to a listing that ended with err: what was found before counts.
@@ -148,5 +128,5 @@ func dirEntry(e vfs.Dirent) (fuse.DirEntry, bool) {
 	if e.Off > math.MaxInt64-posDotDot {
 		return fuse.DirEntry{}, false
 	}
-	return fuse.DirEntry{Name: e.Name, Mode: entryType(e.Type), Ino: e.Ino, Off: e.Off + posDotDot}, true
+	return fuse.DirEntry{Name: e.Name, Mode: typeOf(e.Type), Ino: e.Ino, Off: e.Off + posDotDot}, true
 }

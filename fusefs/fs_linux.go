@@ -1,7 +1,6 @@
 package fusefs
 
 import (
-	"io/fs"
 	"sync/atomic"
 	"time"
 
@@ -18,10 +17,13 @@ type fileSystem struct {
 	m       *vfs.Mount
 	o       Options
 	timeout time.Duration
+	dir     string       // that is mounted on; immutable
+	server  *fuse.Server // set before the first request but the kernel's greeting; immutable then
 
 	nodes    table[node]       // by the kernel's number
 	handles  table[vfs.Handle] // by the number given out at open
 	lastOpen atomic.Uint64     // the last such number
+	lastTime atomic.Int64      // the last time given for a held file, in nanoseconds since 1970
 }
 
 // node is an inode that the kernel knows. It has one reference to the vfs.Node.
@@ -38,12 +40,15 @@ func newFileSystem(m *vfs.Mount, o Options) *fileSystem {
 // String is the name that go-fuse would give a mount without one.
 func (f *fileSystem) String() string { return "godax" }
 
-// nodeID is the kernel's number for an inode; 0 if it cannot have one. The root's is
-// 1, and 0 means that there is no inode.
-func (f *fileSystem) nodeID(ino uint64) uint64 {
+// nodeID is the kernel's number for an inode; 0 if it cannot have one.
+func (f *fileSystem) nodeID(ino uint64) uint64 { return nodeID(f.m.FS().Root(), ino) }
+
+// nodeID is the kernel's number for an inode of a file system with the given root, whose
+// number is 1; 0 means that there is no inode.
+func nodeID(root, ino uint64) uint64 {
 	const first = fuse.FUSE_ROOT_ID + 1
 	switch {
-	case ino == f.m.FS().Root():
+	case ino == root:
 		return fuse.FUSE_ROOT_ID
 	case ino >= ^uint64(0)-first: // the last one is go-fuse's own
 		return 0
@@ -51,30 +56,39 @@ func (f *fileSystem) nodeID(ino uint64) uint64 {
 	return ino + first
 }
 
+// Init implements [fuse.RawFileSystem]: the kernel has said hello.
+func (f *fileSystem) Init(s *fuse.Server) { f.server = s }
+
 // enter tells the kernel of an inode, and takes over the reference.
 func (f *fileSystem) enter(n *vfs.Node, out *fuse.EntryOut) fuse.Status {
+	a := n.Attr()
+	taken, st := f.entered(n, &a, out)
+	if !taken {
+		n.Put()
+	}
+	return st
+}
+
+// entered is enter with the attributes known; taken says that it has taken over the reference.
+func (f *fileSystem) entered(n *vfs.Node, a *vfs.Attr, out *fuse.EntryOut) (taken bool, _ fuse.Status) {
 	id := f.nodeID(n.Ino())
 	if id == 0 {
-		n.Put()
-		return fuse.Status(unix.EOVERFLOW)
+		return false, fuse.Status(unix.EOVERFLOW)
 	}
-	a := n.Attr()
-	known := false
-	f.nodes.update(id, func(old *node) *node {
-		if known = old != nil; known {
-			old.lookups++
-			return old
+	f.nodes.update(id, func(k *node) *node {
+		if k == nil {
+			k, taken = &node{Node: n, id: id}, true
 		}
-		return &node{Node: n, id: id, lookups: 1}
+		k.lookups++
+		return k
 	})
-	if known {
-		n.Put()
-	}
 	out.NodeId = id
-	fillAttr(&out.Attr, &a)
-	out.SetAttrTimeout(f.timeout)
 	out.SetEntryTimeout(f.timeout)
-	return fuse.OK
+	if !f.held(n, a) {
+		out.SetAttrTimeout(f.timeout)
+	}
+	fillAttr(&out.Attr, a)
+	return taken, fuse.OK
 }
 
 // Lookup implements [fuse.RawFileSystem].
@@ -146,6 +160,3 @@ func (f *fileSystem) end() {
 		n.Put()
 	}
 }
-
-// entryType is the type of a directory entry; 0 if the directory does not say.
-func entryType(m fs.FileMode) uint32 { return typeOf(m) }

@@ -2,6 +2,8 @@ package fusefs_test
 
 import (
 	"errors"
+	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,6 +40,16 @@ func needFuse(t testing.TB) {
 
 // TestMain mounts what Server.Abort needs, if the machine has not.
 func TestMain(m *testing.M) {
+	for env, run := range map[string]func(string) error{childEnv: fsxChild, serverEnv: serveChild} {
+		if what := os.Getenv(env); what != "" {
+			if err := run(what); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
+		}
+	}
+	flag.Parse()
 	const control = "/sys/fs/fuse/connections"
 	ours := !isMount(control) && unix.Mount("fusectl", control, "fusectl", 0, "") == nil
 	code := m.Run()
@@ -139,4 +151,13 @@ func (m *mounted) closeClean(t testing.TB) {
 	t.Helper()
 	m.close(t)
 	daxtest.FsckFile(t, m.image)
+}
+
+// mkdir makes a directory in the mount.
+func mkdir(t testing.TB, m *mounted, name string) string {
+	t.Helper()
+	if err := os.Mkdir(m.path(name), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	return m.path(name)
 }

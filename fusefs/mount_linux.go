@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -165,20 +166,40 @@ func fusermount() string {
 	return "fusermount3"
 }
 
+// quiet passes on what go-fuse has to say, but for what is in the nature of things: an answer
+// to a request that the kernel has given up, and requests that there is no answer to.
+type quiet struct{}
+
+func (quiet) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("failed, err: 2=")) || bytes.Contains(b, []byte("Unimplemented opcode")) {
+		return len(b), nil
+	}
+	return os.Stderr.Write(b)
+}
+
+// crash ends the process. A request that panicked may have left locks behind, on which all
+// others would wait for ever; when the process is gone the kernel ends their calls.
+func crash(v any) fuse.Status { panic(v) }
+
 // fuseOptions are the options for go-fuse.
 func (o *Options) fuseOptions() *fuse.MountOptions {
 	f := &fuse.MountOptions{
-		AllowOther:               o.AllowOther,
-		Options:                  o.helperOptions(),
-		FsName:                   o.Source,
-		Name:                     o.Subtype,
-		MaxBackground:            64,
-		MaxWrite:                 maxRequest,
-		DisableSplice:            true, // replies of 1 MiB do not fit into a pipe
-		EnableAcl:                true,
-		Debug:                    o.Debug,
-		ExtraCapabilities:        fuse.CAP_ASYNC_DIO | fuse.CAP_DIRECT_IO_ALLOW_MMAP | fuse.CAP_READDIRPLUS_AUTO,
+		AllowOther:    o.AllowOther,
+		Options:       o.helperOptions(),
+		FsName:        o.Source,
+		Name:          o.Subtype,
+		MaxBackground: 64,
+		MaxWrite:      maxRequest,
+		DisableSplice: true, // replies of 1 MiB do not fit into a pipe
+		EnableAcl:     true,
+		PanicHandler:  crash,
+		Debug:         o.Debug,
+		ExtraCapabilities: fuse.CAP_ASYNC_DIO | fuse.CAP_DIRECT_IO_ALLOW_MMAP | fuse.CAP_READDIRPLUS_AUTO |
+			fuse.CAP_DONT_MASK | fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_SETXATTR_EXT,
 		ExplicitDataCacheControl: o.Cache == CacheExclusive,
+	}
+	if !o.Debug {
+		f.Logger = log.New(quiet{}, "fusefs: ", 0)
 	}
 	if o.Subtype == "-" {
 		f.Name = "" // go-fuse leaves it away only if the file system has no name either

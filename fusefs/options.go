@@ -12,8 +12,8 @@ const (
 	CacheShared CacheMode = iota
 
 	// CacheExclusive: everything, without a question whether it has changed. For a process that
-	// only mounts. Changes by other front ends are told to the kernel, except stores
-	// through views and pins.
+	// only mounts. Changes by other front ends are told to the kernel, but stores through views
+	// and pins, and that a file has become shorter, it learns late.
 	CacheExclusive
 
 	// CacheNone: no bytes are kept beyond an answer; mapped files are the exception.

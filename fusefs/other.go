@@ -5,6 +5,7 @@ package fusefs
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"godax/vfs"
 )
@@ -23,6 +24,22 @@ func (*Server) Unmount() error { return errLinux }
 
 // Shutdown does nothing.
 func (*Server) Shutdown() error { return errLinux }
+
+// WriteMetrics does nothing.
+func (*Server) WriteMetrics(io.Writer) error { return errLinux }
+
+// Dir is empty.
+func (*Server) Dir() string { return "" }
+
+// Done is closed.
+func (*Server) Done() <-chan struct{} {
+	done := make(chan struct{})
+	close(done)
+	return done
+}
+
+// IsFlag knows none.
+func IsFlag(string) bool { return false }
 
 // Wait returns at once.
 func (*Server) Wait() {}

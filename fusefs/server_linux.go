@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 
@@ -16,6 +17,7 @@ import (
 // Server is a mounted file system.
 type Server struct {
 	fs   *fileSystem
+	ops  opStats
 	raw  *fuse.Server
 	dir  string
 	conn uint32      // number of the connection in /sys/fs/fuse/connections
@@ -40,13 +42,19 @@ func Mount(dir string, m *vfs.Mount, o Options) (_ *Server, err error) {
 		o.Subtype = "godax"
 	}
 	s := &Server{fs: newFileSystem(m, o), dir: dir, done: make(chan struct{})}
+	s.fs.dir = dir
 	if err := s.hold(); err != nil {
 		return nil, err
 	}
 	if err := s.mount(&o); err != nil {
 		return nil, errors.Join(err, s.letGo())
 	}
-	go s.serve()
+	stop := m.Watch(s.fs)
+	go func() {
+		s.serve()
+		stop()
+		close(s.done)
+	}()
 	if err := s.settle(&o); err != nil {
 		return nil, errors.Join(err, unmountDir(dir, true))
 	}
@@ -82,7 +90,7 @@ func (s *Server) mount(o *Options) (err error) {
 	switch {
 	case err == nil:
 		// The name makes go-fuse use the descriptor as it is. It must not mount.
-		s.raw, err = fuse.NewServer(s.fs, "/dev/fd/"+strconv.Itoa(fd), o.fuseOptions())
+		s.raw, err = fuse.NewServer(metered{s.fs, &s.ops}, "/dev/fd/"+strconv.Itoa(fd), o.fuseOptions())
 		if err != nil {
 			err = errors.Join(err, unix.Close(fd), unmountDir(s.dir, true))
 		}
@@ -91,7 +99,7 @@ func (s *Server) mount(o *Options) (err error) {
 		if o.Subtype == "-" {
 			return fmt.Errorf("a mount without a subtype needs CAP_SYS_ADMIN: %w", err)
 		}
-		s.raw, err = fuse.NewServer(s.fs, s.dir, fo)
+		s.raw, err = fuse.NewServer(metered{s.fs, &s.ops}, s.dir, fo)
 	}
 	return err
 }
@@ -100,7 +108,6 @@ func (s *Server) mount(o *Options) (err error) {
 func (s *Server) serve() {
 	s.raw.Serve()
 	_ = s.letGo() // a directory's Handle without uses
-	close(s.done)
 }
 
 // pollName is a name that go-fuse answers itself, for the sake of settle.
@@ -156,6 +163,53 @@ func (s *Server) Unmount() error {
 	}
 	s.Wait()
 	return nil
+}
+
+// Shutdown unmounts, also while files are open: whoever uses them gets ENOTCONN from then on.
+// What the kernel had not written yet is written first. It waits for the end, after which the
+// file system can be closed. EBUSY if it is in use and nobody may end that: a user without
+// privileges needs fusectl on /sys/fs/fuse/connections for it.
+func (s *Server) Shutdown() error {
+	err := s.Unmount()
+	if !errors.Is(err, unix.EBUSY) {
+		return err
+	}
+	s.flush()
+	if err := s.Unmount(); !errors.Is(err, unix.EBUSY) {
+		return err
+	}
+	// Forced, the kernel ends the connection, whether or not it can unmount then.
+	if ferr := unix.Unmount(s.dir, unix.MNT_FORCE); ferr != nil && ferr != unix.EBUSY {
+		if s.Abort() != nil {
+			return err
+		}
+	}
+	s.Wait()
+	if err := unmountDir(s.dir, true); err != nil && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return nil
+}
+
+// flush makes the kernel write pages that were stored to through mappings.
+func (s *Server) flush() {
+	fd, err := unix.Open(s.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return // nothing can be reached any more
+	}
+	_ = unix.Syncfs(fd) // whoever waits for the bytes learns of the error from fsync
+	_ = unix.Close(fd)
+}
+
+// WriteMetrics writes what was counted since the mount, and what there is now, in the text
+// format of Prometheus.
+func (s *Server) WriteMetrics(w io.Writer) error {
+	e := &exposition{w: w}
+	s.ops.write(e)
+	stats := s.fs.m.Stats()
+	writeDAX(e, &stats, s.fs.m.Statfs())
+	e.one("godax_fuse_inodes", "gauge", "Inodes that the kernel knows.", uint64(s.fs.nodes.len()))
+	return e.err
 }
 
 // Abort ends the connection to the kernel without regard to who uses it: their calls

@@ -1,8 +1,13 @@
 package fusefs
 
 import (
+	"bytes"
+	"io/fs"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"godax/vfs"
 )
 
 // GetXAttr implements [fuse.RawFileSystem].
@@ -25,6 +30,29 @@ func answer(value, dest []byte) (uint32, fuse.Status) {
 	}
 	copy(dest, value)
 	return uint32(len(value)), fuse.OK
+}
+
+// SetXAttr implements [fuse.RawFileSystem].
+func (f *fileSystem) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, value []byte) fuse.Status {
+	n := f.nodes.get(in.NodeId)
+	if n == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	err := n.SetXattr(attr, bytes.Clone(value), in.Flags&unix.XATTR_CREATE != 0, in.Flags&unix.XATTR_REPLACE != 0)
+	if err == nil && in.SetXAttrFlags&fuse.SETXATTR_ACL_KILL_SGID != 0 {
+		mode := n.Attr().Mode &^ fs.ModeSetgid
+		err = n.SetAttr(vfs.SetAttr{Mode: &mode})
+	}
+	return status(err)
+}
+
+// RemoveXAttr implements [fuse.RawFileSystem].
+func (f *fileSystem) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string) fuse.Status {
+	n := f.nodes.get(in.NodeId)
+	if n == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	return status(n.RemoveXattr(attr))
 }
 
 // ListXAttr implements [fuse.RawFileSystem].

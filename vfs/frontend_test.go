@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -109,17 +111,18 @@ func TestDropPriv(t *testing.T) {
 	n := at(t, m, "/f")
 	defer n.Put()
 	for _, tt := range []struct {
-		mode, want fs.FileMode
-		setid      bool
+		mode, want    fs.FileMode
+		setid, member bool
 	}{
-		{setid | 0o755, 0o755, true},
-		{setid | 0o745, fs.ModeSetgid | 0o745, true}, // mandatory locking, once
-		{setid | 0o755, setid | 0o755, false},
-		{fs.ModeSticky | 0o755, fs.ModeSticky | 0o755, true},
+		{setid | 0o755, 0o755, true, true},
+		{setid | 0o745, fs.ModeSetgid | 0o745, true, true}, // mandatory locking, once
+		{setid | 0o745, 0o745, true, false},
+		{setid | 0o755, setid | 0o755, false, false},
+		{fs.ModeSticky | 0o755, fs.ModeSticky | 0o755, true, true},
 	} {
 		must(t, n.SetAttr(vfs.SetAttr{Mode: &tt.mode}))
 		must(t, n.SetXattr("security.capability", []byte("x"), false, false))
-		must(t, n.DropPriv(tt.setid))
+		must(t, n.DropPriv(tt.setid, func(uint32) bool { return tt.member }))
 		if got := n.Attr().Mode; got != tt.want {
 			t.Errorf("%v became %v, want %v", tt.mode, got, tt.want)
 		}
@@ -130,7 +133,7 @@ func TestDropPriv(t *testing.T) {
 	create(t, m, "/d", fs.ModeDir|fs.ModeSetgid)
 	d := at(t, m, "/d")
 	defer d.Put()
-	must(t, d.DropPriv(true))
+	must(t, d.DropPriv(true, func(uint32) bool { return false }))
 	if d.Attr().Mode&fs.ModeSetgid == 0 {
 		t.Error("a directory lost its setgid bit")
 	}
@@ -277,4 +280,81 @@ func TestWriteEnd(t *testing.T) {
 		}
 	}
 	must(t, h.Close())
+}
+
+// recorder is a Watcher that writes down what it is told.
+type recorder struct{ got []string }
+
+func (r *recorder) NodeChanged(n *vfs.Node, off, length int64) {
+	r.got = append(r.got, fmt.Sprint("node ", n.Ino(), " ", off, " ", length))
+}
+
+func (r *recorder) EntryChanged(dir *vfs.Node, name string) {
+	r.got = append(r.got, fmt.Sprint("entry ", dir.Ino(), " ", name))
+}
+
+// TestWatch: watchers are told until they stop, and only by Tell.
+func TestWatch(t *testing.T) {
+	m, _ := newMount(t, vfs.Config{}, nil)
+	var a, b recorder
+	stopA, stopB := m.Watch(&a), m.Watch(&b)
+	ino := create(t, m, "/f", 0)
+	n, root := at(t, m, "/f"), at(t, m, "/")
+	defer n.Put()
+	defer root.Put()
+	m.TellNode(n, 5, -1)
+	stopB()
+	m.TellEntry(root, "f")
+	stopA()
+	stopA()
+	m.TellNode(n, 0, 0)
+	want := []string{fmt.Sprint("node ", ino, " 5 -1"), fmt.Sprint("entry ", root.Ino(), " f"), fmt.Sprint("node ", root.Ino(), " 0 0")}
+	if !slices.Equal(a.got, want) || !slices.Equal(b.got, want[:1]) {
+		t.Errorf("got %q and %q, want %q", a.got, b.got, want)
+	}
+}
+
+// TestHeld: a use of any Handle shows at the inode.
+func TestHeld(t *testing.T) {
+	m, _ := newMount(t, vfs.Config{}, nil)
+	create(t, m, "/f", 0)
+	n := at(t, m, "/f")
+	defer n.Put()
+	h, err := n.Open(ctx, os.O_RDWR, "/f")
+	must(t, err)
+	must(t, h.Hold(vfs.UsePin))
+	must(t, h.Hold(vfs.UseMapping))
+	h.Release(vfs.UsePin)
+	if !n.Held() {
+		t.Error("a mapping does not show")
+	}
+	h.Release(vfs.UseMapping)
+	if n.Held() {
+		t.Error("shows without a use")
+	}
+	must(t, h.Close())
+}
+
+// TestStats: what is there now, and what files did that have left memory since.
+func TestStats(t *testing.T) {
+	m, _ := newMount(t, vfs.Config{Idle: -1}, nil)
+	create(t, m, "/f", 0)
+	n := at(t, m, "/f")
+	h, err := n.Open(ctx, os.O_RDWR, "/f")
+	must(t, err)
+	_, err = h.WriteAt(ctx, make([]byte, 3*pmem.PageSize), 0)
+	must(t, err)
+	s := m.Stats()
+	if s.Handles != 1 || s.Inodes != 2 || s.Dirty != 3 || s.Populates == 0 || s.Pages != 3 {
+		t.Errorf("with dirty pages: %+v", s)
+	}
+	must(t, h.Sync(ctx, false))
+	if s = m.Stats(); s.Dirty != 0 || s.Cleaned != 3 {
+		t.Errorf("after a writeback: %+v", s)
+	}
+	must(t, h.Close())
+	n.Put()
+	if after := m.Stats(); after.Inodes != 1 || after.Pages != 0 || after.Populates != s.Populates || after.Cleaned != 3 {
+		t.Errorf("after the eviction: %+v", after)
+	}
 }

@@ -85,6 +85,7 @@ func (n *Node) Open(ctx context.Context, flag int, name string) (*Handle, error)
 	h := &Handle{n: n, file: n.file, flag: flag, name: name}
 	if n.file != nil {
 		h.since = n.file.Mapping().WritebackErrors()
+		n.opened.Store(true)
 		if h.Readable() {
 			h.mapping = n.file.Mapping()
 		}
@@ -171,6 +172,7 @@ func (h *Handle) Hold(u Use) error {
 		return fs.ErrClosed
 	}
 	h.uses[u]++
+	h.n.held.Add(1)
 	return nil
 }
 
@@ -179,6 +181,7 @@ func (h *Handle) Release(u Use) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.uses[u]--
+	h.n.held.Add(-1)
 }
 
 // Ref takes a reference to the inode, to be Put, for a call that runs without its
@@ -256,6 +259,26 @@ func (h *Handle) readHit(b []byte, off int64) bool {
 	v, ok := h.n.mu.Version()
 	return ok && h.mapping != nil && !h.closed.Load() && h.mapping.ReadHit(b, off) && h.n.mu.Unchanged(v)
 }
+
+// ReadPieces is ReadAt for who can use the bytes where they are, in the frames of the file, see
+// [dax.Mapping.ReadPieces]. Unless n is 0 the inode is locked, shared, until [Handle.ReadDone]:
+// the caller uses the pieces and calls it, and nothing else of the Mount in between.
+func (h *Handle) ReadPieces(ctx context.Context, b []byte, off int64, pieces [][]byte) (_ [][]byte, n int, err error) {
+	h.Touched(off, int64(len(b)))
+	if err := h.n.mu.RW.RLock(ctx); err != nil {
+		return pieces, 0, err
+	}
+	if err = h.checkIO(h.Readable(), off); err == nil {
+		pieces, n, err = h.file.Mapping().ReadPieces(ctx, b, off, h.file, pieces)
+	}
+	if n == 0 {
+		h.n.mu.RUnlock()
+	}
+	return pieces, n, err
+}
+
+// ReadDone ends the use of what ReadPieces returned.
+func (h *Handle) ReadDone() { h.n.mu.RUnlock() }
 
 // WriteAt writes b at off, or at the end with O_APPEND. With O_SYNC it is durable when
 // it returns. Errors: as ReadAt, EFBIG, ENOSPC.

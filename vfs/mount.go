@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -65,6 +66,9 @@ type Mount struct {
 
 	rename sync.Mutex
 
+	watchMu  sync.Mutex // held for changes of watchers; innermost
+	watchers atomic.Pointer[[]Watcher]
+
 	mu      sync.Mutex
 	nodes   map[uint64]*Node // every inode in memory
 	idle    idleList         // those without references
@@ -73,6 +77,7 @@ type Mount struct {
 	drained chan struct{}        // closed when refs drops to 1 while closing; else nil
 	handles map[*Handle]struct{} // open files
 	closing bool
+	past    Stats // counters of files that are not in memory any more
 	lost    error // first error of an eviction, until Sync or Close reports it
 }
 

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"sync/atomic"
+	"syscall"
 
 	"godax/internal/rwsem"
 )
@@ -59,6 +61,9 @@ type Node struct {
 	// written with mu exclusive.
 	plain atomic.Bool
 
+	held   atomic.Int64 // uses of all Handles
+	opened atomic.Bool  // a regular file that was opened, and so has an index
+
 	// Guarded by m.mu.
 	refs       int
 	state      state
@@ -84,6 +89,10 @@ func (n *Node) Attr() Attr {
 	return n.inode.Attr()
 }
 
+// Held reports whether a [Handle] of the inode has a use: then bytes may be stored to without
+// a call.
+func (n *Node) Held() bool { return n.held.Load() > 0 }
+
 // AttrContext is Attr that gives up waiting for the inode lock when ctx is done.
 func (n *Node) AttrContext(ctx context.Context) (Attr, error) {
 	if err := n.mu.RW.RLock(ctx); err != nil {
@@ -91,6 +100,26 @@ func (n *Node) AttrContext(ctx context.Context) (Attr, error) {
 	}
 	defer n.mu.RUnlock()
 	return n.inode.Attr(), nil
+}
+
+// ReadAt reads bytes of a regular file without an open Handle; fewer than len(b) at the end of
+// the file. EISDIR, EINVAL for other types.
+func (n *Node) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
+	switch {
+	case n.dir != nil:
+		return 0, errIsDir
+	case n.file == nil || off < 0:
+		return 0, syscall.EINVAL
+	}
+	if err := n.mu.RW.RLock(ctx); err != nil {
+		return 0, err
+	}
+	defer n.mu.RUnlock()
+	k, err := n.file.ReadAt(ctx, b, off)
+	if err == io.EOF {
+		err = nil
+	}
+	return k, err
 }
 
 // Ref takes another reference for a caller that has one.
@@ -139,6 +168,9 @@ func (m *Mount) evict(n *Node) {
 	defer m.mu.Unlock()
 	if err != nil && m.lost == nil {
 		m.lost = fmt.Errorf("inode %d: %w", n.ino, err)
+	}
+	if n.opened.Load() {
+		m.past.add(n.file.Mapping().Stats())
 	}
 	delete(m.nodes, n.ino)
 	close(n.gone)

@@ -34,12 +34,18 @@ func (o *openFlags) addShared(cmd *cobra.Command) {
 
 // open opens an image, for writing or not. New files belong to the user.
 func (o *openFlags) open(image string, write bool) (*godax.FS, error) {
+	return o.openAs(image, write, "")
+}
+
+// openAs is open with the name of the driver; empty is found.
+func (o *openFlags) openAs(image string, write bool, driver string) (*godax.FS, error) {
 	if o.carrier != "" && o.carrier != "iomap" && o.carrier != "bh" {
 		return nil, usagef("--carrier %q is neither iomap nor bh", o.carrier)
 	}
 	fsys, err := godax.Open(image, godax.Options{
 		ReadOnly: !write,
 		Shared:   o.shared && !write,
+		Type:     driver,
 		Carrier:  o.carrier,
 		Devices:  o.devices,
 		Touched:  o.touched,

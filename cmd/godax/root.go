@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -67,7 +68,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	root := newRoot(a)
 	root.SetArgs(args)
-	cmd, err := root.ExecuteContextC(ctx)
+	var cmd *cobra.Command
+	var err error
+	if filepath.Base(os.Args[0]) == helperName {
+		cmd, err = root, a.runHelper(args)
+		a.started = true
+	} else {
+		cmd, err = root.ExecuteContextC(ctx)
+	}
 
 	if ferr := a.out.Flush(); ferr != nil {
 		err = failure("write", "standard output", ferr)
@@ -184,6 +192,7 @@ in a colon, write dir:./file.`,
 		newMv(a), newLn(a), newChmod(a), newChown(a), newTruncate(a), newPunch(a),
 		newStat(a), newMap(a), newManifest(a), newProfile(a),
 		newFsck(a), newCreate(a), newWatch(a), newDemo(a),
+		newMount(a), newUmount(a),
 	)
 	completionExamples(root)
 	return root

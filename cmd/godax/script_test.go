@@ -86,7 +86,7 @@ func TestEveryCommandHasScript(t *testing.T) {
 	elsewhere := map[string]string{
 		"completion": "TestCompletion", "help": "TestHelp", "demo": "TestDemo", "info": "TestInfo",
 		"map": "TestMap", "manifest": "TestManifest", "mkfs": "TestMkfs",
-		"profile": "TestProfile",
+		"profile": "TestProfile", "mount": "TestMountCommand", "umount": "TestMountCommand",
 	}
 	for _, cmd := range newRoot(new(app)).Commands() {
 		_, err := os.Stat(filepath.Join("testdata", "script", cmd.Name()+".txt"))

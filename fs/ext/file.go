@@ -155,7 +155,7 @@ func (fl *file) cut(size int64) error {
 }
 
 // Allocate changes what storage a range of the file has. The format has no unwritten
-// blocks, so blocks past the end are not possible: AllocKeepSize beyond it is ENOTSUP.
+// blocks, so blocks past the end are not possible: AllocKeepSize beyond the last block is ENOTSUP.
 func (fl *file) Allocate(ctx context.Context, mode vfs.AllocMode, off, n int64) error {
 	if off < 0 || n <= 0 {
 		return syscall.EINVAL
@@ -169,10 +169,11 @@ func (fl *file) Allocate(ctx context.Context, mode vfs.AllocMode, off, n int64) 
 	case vfs.AllocReserve:
 		err = fl.reserve(ctx, off, n)
 	case vfs.AllocKeepSize:
-		if off+n > m.Size() {
+		size := m.Size()
+		if off >= size || fl.blocksFor(off+n) > fl.blocksFor(size) {
 			return syscall.ENOTSUP
 		}
-		err = fl.reserve(ctx, off, n)
+		err = fl.reserve(ctx, off, min(n, size-off))
 	case vfs.AllocPunch:
 		err = m.PunchHole(ctx, off, n, fl, func() error { return fl.punch(off, n) })
 	case vfs.AllocZero:
