@@ -23,17 +23,20 @@ func (f *FS) checkRest() error {
 		f.note(vfs.Note, &vfs.CorruptError{Structure: "superblock", Offset: 112, Field: "device size", Value: uint64(f.size),
 			Reason: "not a multiple of the allocation unit: writers other than this one may use the part of a unit at the end"})
 	}
-	h, err := f.header()
+	h, err := f.settled()
 	if err != nil {
 		return err
 	}
 	if h.NextSeq != h.NextIndex {
-		what := "appending is refused"
-		if h.NextSeq == h.NextIndex+1 {
-			what = "an append was cut off, which its master finishes"
+		finding, severity := &vfs.CorruptError{Structure: "log header", Offset: famfsfmt.LogOffset, Field: "next_seqnum", Value: h.NextSeq,
+			Reason: fmt.Sprintf("next_index is %d: appending is refused", h.NextIndex)}, vfs.Warning
+		if h.NextSeq == h.NextIndex+1 && h.NextIndex <= h.LastIndex {
+			if _, err := f.readEntry(h.NextIndex); err == nil {
+				finding.Reason = fmt.Sprintf("next_index is %d: an append is under way, or was cut off; then the next master finishes it", h.NextIndex)
+				severity = vfs.Note
+			}
 		}
-		f.note(vfs.Warning, &vfs.CorruptError{Structure: "log header", Offset: famfsfmt.LogOffset, Field: "next_seqnum", Value: h.NextSeq,
-			Reason: fmt.Sprintf("next_index is %d: %s", h.NextIndex, what)})
+		f.note(severity, finding)
 	}
 	if f.torn != nil {
 		f.note(vfs.Damage, f.torn)
@@ -46,10 +49,24 @@ func (f *FS) checkRest() error {
 	return f.checkBehind(h)
 }
 
+// settled returns the header when nobody is in the middle of an append, as far as can be told:
+// a master may be at work meanwhile, and his steps are not damage.
+func (f *FS) settled() (h famfsfmt.LogHeader, err error) {
+	for range 100 {
+		if err = f.refresh(); err != nil {
+			return h, err
+		}
+		if h, err = f.header(); err != nil || h.NextSeq == h.NextIndex && f.torn == nil {
+			break
+		}
+	}
+	return h, err
+}
+
 // checkBehind looks for the traces of an append that was cut off, and for what a header that
 // counts too few would hide.
 func (f *FS) checkBehind(h famfsfmt.LogHeader) error {
-	if h.NextIndex > h.LastIndex {
+	if h.NextIndex > h.LastIndex || h.NextSeq != h.NextIndex {
 		return nil
 	}
 	b, err := f.med.fresh(famfsfmt.EntryOffset(h.NextIndex), famfsfmt.EntrySize)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"syscall"
 	"time"
 
 	"godax/internal/famfsfmt"
@@ -68,7 +67,7 @@ func mount(dev pmem.Device, o vfs.MountOptions, c Config) (*FS, error) {
 // takeRole makes f the master, or returns a [*notMaster]. After any other error it is nothing.
 func (f *FS) takeRole(o vfs.MountOptions, c Config) (err error) {
 	if o.Client {
-		if err := f.cleanLog(); err != nil {
+		if err := f.damaged(); err != nil {
 			return err
 		}
 		return &notMaster{why: "opened as one"}
@@ -153,7 +152,7 @@ func (e *notMaster) Error() string { return "famfs: " + e.why }
 // mayAppend returns a [*notMaster] if this host may not append to the log: it is another
 // host's, or something in it could hide space that is in use (section 11).
 func (f *FS) mayAppend(c Config) error {
-	if err := f.cleanLog(); err != nil {
+	if err := f.damaged(); err != nil {
 		return err
 	}
 	host, err := hostUUID(c.HostUUID)
@@ -163,16 +162,25 @@ func (f *FS) mayAppend(c Config) error {
 	if host != f.sb.System {
 		return &notMaster{why: fmt.Sprintf("the master is system %v, this one is %v", f.sb.System, host)}
 	}
-	return nil
+	return f.cleanLog()
 }
 
 // cleanLog returns a [*notMaster] if replay met anything that stands against appending.
 func (f *FS) cleanLog() error {
 	f.mu.RLock()
-	defer f.mu.RUnlock()
-	if f.torn != nil {
-		return &notMaster{fmt.Sprintf("the log cannot be read to its end: %v", f.torn), true}
+	torn := f.torn
+	f.mu.RUnlock()
+	if torn != nil {
+		return &notMaster{fmt.Sprintf("the log cannot be read to its end: %v", torn), true}
 	}
+	return f.damaged()
+}
+
+// damaged returns a [*notMaster] if files may share bytes, or something else is wrong that
+// stores could make worse. An entry that is not whole yet is nothing to a client.
+func (f *FS) damaged() error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
 	if f.worst < vfs.Warning {
 		return nil
 	}
@@ -220,7 +228,7 @@ func check(ctx context.Context, dev pmem.Device, o vfs.MountOptions, c Config) (
 	if err != nil {
 		return vfs.Report{}, err
 	}
-	if err := f.checkRest(); err != nil && !errors.Is(err, syscall.ESTALE) {
+	if err := f.checkRest(); err != nil {
 		return vfs.Report{}, err
 	}
 	return f.report(), ctx.Err()

@@ -3,6 +3,7 @@ package famfs_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 
 	"godax"
 	"godax/fs/famfs"
+	"godax/vfs"
 )
 
 var stress = flag.Duration("stress", time.Second, "how long TestWriterAndReaders writes at least (a minute with GODAX_SOAK)")
@@ -61,6 +63,8 @@ type stressReader struct {
 	files  int
 	anew   int
 	mapped int
+	looks  int
+	checks int
 }
 
 // run reads until stop says so. Files are verified as they appear; whatever is wrong with one
@@ -98,6 +102,16 @@ func (r *stressReader) follow(f *godax.FS, stop func() bool, seen func(int), tic
 			return err
 		}
 		pos = next
+		if r.looks++; r.looks%32 == 0 {
+			report, err := godax.Check(context.Background(), r.image, godax.Options{Shared: true})
+			if w, _ := report.Worst(); err != nil || w > vfs.Note {
+				if _, _, lost := f.Follow(pos); errors.Is(lost, syscall.ESTALE) {
+					return lost
+				}
+				return fmt.Errorf("the checker finds %+v, %w", report.Findings, err)
+			}
+			r.checks++
+		}
 		for _, c := range changes {
 			if err := r.verify(f, c); err != nil {
 				if _, _, lost := f.Follow(pos); errors.Is(lost, syscall.ESTALE) {
@@ -178,7 +192,7 @@ func readerProcess(image string) int {
 			fmt.Println("enough")
 		}
 	})
-	fmt.Printf("%d files, %d of them mapped, %d file systems, error %v\n", r.files, r.mapped, r.anew, err)
+	fmt.Printf("%d files, %d of them mapped, %d file systems, %d checks, error %v\n", r.files, r.mapped, r.anew, r.checks, err)
 	if err != nil {
 		return 1
 	}
@@ -232,7 +246,7 @@ func TestWriterAndReaders(t *testing.T) {
 					tell()
 				}
 			})
-			t.Logf("reader %d: %d files, %d of them mapped, %d file systems", n, r.files, r.mapped, r.anew)
+			t.Logf("reader %d: %d files, %d of them mapped, %d file systems, %d checks", n, r.files, r.mapped, r.anew, r.checks)
 			if err != nil {
 				t.Errorf("reader %d: %v", n, err)
 			}
