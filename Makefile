@@ -10,7 +10,7 @@ PKGS        ?= ./...
 COREPKGS    ?= ./vm/... ./dax ./block ./vfs ./internal/daxtest/... ./internal/hook ./internal/rwsem
 TESTFLAGS   ?= -timeout 20m
 
-.PHONY: demo test race fuzz bench lint soak suites check build mutate verify
+.PHONY: demo test race fuzz bench lint soak suites check build mutate verify axfs-table
 
 # demo: the tour, in memory; needs no root.
 demo:
@@ -64,6 +64,10 @@ mutate:
 # verify: the table of what the tests show, docs/verification.md.
 verify:
 	$(GO) run ./internal/verify -w
+
+# axfs-table: the table of docs/axfs.md, on Debian, as root; downloads packages.
+axfs-table:
+	$(GO) run ./internal/axfscompare
 
 # suites: other people's tests on a mount (root; SUITES and BLOCKS choose some).
 SUITES ?=

@@ -85,9 +85,9 @@ type Options struct {
 	Now func() time.Time
 
 	// Touched, if not nil, is told of every range of a regular file that is read, mapped or
-	// pinned, by this package and other front ends; off and n are bytes, and may reach past the end of
-	// the file. A mapping is filled when it is made, so all of it counts. Touched is called by many
-	// goroutines at once, and must be quick.
+	// pinned, by this package and other front ends; off and n are bytes, and may reach past
+	// the end of the file. A mapping is filled when it is made, so all of it counts.
+	// Touched is called by many goroutines at once, and must be quick.
 	Touched func(ino uint64, off, n int64)
 
 	// Drivers are file systems to try before those that come with this package.

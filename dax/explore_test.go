@@ -1,6 +1,7 @@
 package dax_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"testing"
@@ -62,6 +63,9 @@ func (w *tiny) fingerprint() uint64 {
 	return uint64(h)
 }
 
+// ones writes the first huge page: one entry, unless the file system answers in small ones.
+func (w *tiny) ones() { w.mustWrite(bytes.Repeat([]byte{1}, tinyRun), 0) }
+
 func (w *tiny) store(off int64, b byte) func() error {
 	return func() error { return w.view.Store(ctx, []byte{b}, off) }
 }
@@ -106,8 +110,7 @@ func exploreTiny(t *testing.T, fill func(s *sched.Scenario, w *tiny)) {
 
 func TestExploreStoreAndPunch(t *testing.T) {
 	exploreTiny(t, func(s *sched.Scenario, w *tiny) {
-		w.mustWrite([]byte{1}, 0)
-		w.mustWrite([]byte{1}, pageSize)
+		w.ones()
 		s.Op("store", w.store(pageSize, 2))
 		s.Op("punch", func() error { return w.punch(ctx, 0, tinyRun) })
 		s.Final(func() error { return errors.Join(w.same(0, 0), w.same(pageSize, 0, 2)) })
@@ -116,7 +119,7 @@ func TestExploreStoreAndPunch(t *testing.T) {
 
 func TestExploreStoreAndWriteback(t *testing.T) {
 	exploreTiny(t, func(s *sched.Scenario, w *tiny) {
-		w.mustWrite([]byte{1}, 0)
+		w.ones()
 		if err := w.store(0, 2)(); err != nil {
 			s.Fatal(err)
 		}
@@ -143,7 +146,7 @@ func TestExploreStoreAndWriteback(t *testing.T) {
 // fault of the same page does meanwhile, which makes the translation for both.
 func TestExploreStoreAndDurableStore(t *testing.T) {
 	exploreTiny(t, func(s *sched.Scenario, w *tiny) {
-		w.mustWrite([]byte{1, 1}, 0)
+		w.ones()
 		w.sync()
 		s.Op("store", w.store(1, 2))
 		s.Op("store and writeback", func() error {

@@ -60,8 +60,7 @@ func (w *tiny) writeback() error {
 // Guards I16, I17, I30, I31, I33, T5, T14, T24.
 func TestExploreStorePunchWriteback(t *testing.T) {
 	exploreThree(t, func(s *sched.Scenario, w *tiny) {
-		w.mustWrite([]byte{1}, 0)
-		w.mustWrite([]byte{1}, pageSize)
+		w.ones()
 		s.Op("store", w.store(pageSize, 2))
 		s.Op("punch", func() error { return w.punch(ctx, 0, pageSize) })
 		s.Op("writeback", w.writeback)
@@ -93,8 +92,7 @@ func TestExploreLoadWriteStore(t *testing.T) {
 // Guards I13, I25, I30, I31, I32, T24, T25.
 func TestExploreTwoStoresWriteback(t *testing.T) {
 	exploreThree(t, func(s *sched.Scenario, w *tiny) {
-		w.mustWrite([]byte{1}, 0)
-		w.mustWrite([]byte{1}, pageSize)
+		w.ones()
 		if err := w.writeback(); err != nil {
 			s.Fatal(err)
 		}
@@ -120,7 +118,7 @@ func TestExploreTwoStoresWriteback(t *testing.T) {
 // Guards I30, I31, I32, T23, T24.
 func TestExploreStoreTwoWritebacks(t *testing.T) {
 	exploreThree(t, func(s *sched.Scenario, w *tiny) {
-		w.mustWrite([]byte{1}, 0)
+		w.ones()
 		durable := func() error {
 			if err := w.writeback(); err != nil {
 				return err

@@ -10,12 +10,6 @@ func Sleepers(m *Mapping) (n int) {
 	return n
 }
 
-// RemovalWaits reports whether somebody holds the invalidate lock exclusive, or
-// waits to.
-func RemovalWaits(m *Mapping) bool {
-	return m.inval.Locked()
-}
-
 // PinWaits reports whether a layout change is asleep until a pin is released.
 func PinWaits(m *Mapping) bool {
 	m.mu.Lock()

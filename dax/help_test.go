@@ -1,15 +1,12 @@
 package dax_test
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"math/rand/v2"
 	"runtime"
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"godax/internal/daxtest"
 	"godax/internal/daxtest/sched"
 	"godax/vm"
 	"godax/vm/sim"
@@ -23,6 +20,14 @@ const (
 	private  = vm.Read | vm.Write
 )
 
+// What tests of several packages have in common.
+var (
+	equal = daxtest.Equal
+	isErr = daxtest.IsErr
+	load  = daxtest.Load
+	store = daxtest.Store
+)
+
 func fill(n int, seed uint64) []byte {
 	r := rand.New(rand.NewPCG(seed, 1))
 	b := make([]byte, n)
@@ -30,28 +35,6 @@ func fill(n int, seed uint64) []byte {
 		b[i] = byte(r.Uint32()) | 1
 	}
 	return b
-}
-
-func isErr(t testing.TB, err, want error) {
-	t.Helper()
-	if !errors.Is(err, want) {
-		t.Fatalf("got error %v, want %v", err, want)
-	}
-}
-
-// gate parks the first goroutine that comes by, until it is opened.
-type gate struct {
-	at, open chan struct{}
-	used     atomic.Bool
-}
-
-func newGate() *gate { return &gate{at: make(chan struct{}), open: make(chan struct{})} }
-
-func (g *gate) stop() {
-	if g.used.CompareAndSwap(false, true) {
-		close(g.at)
-		<-g.open
-	}
 }
 
 // start runs f and gives its error.
@@ -83,22 +66,18 @@ func within(t testing.TB, what string, done chan error) error {
 	}
 }
 
-// hooked is a view that calls back around Install and Protect.
+// hooked is a view that calls back before Install and Protect.
 type hooked struct {
 	*sim.View
-	before, after func() // around Install, with the entry lock held (HP5, HP6)
-	protect       func() // before Protect (HP11)
+	before  func() // before Install, with the entry lock held (HP5)
+	protect func() // before Protect (HP11)
 }
 
 func (h *hooked) Install(t vm.Translation) error {
 	if h.before != nil {
 		h.before()
 	}
-	err := h.View.Install(t)
-	if h.after != nil {
-		h.after()
-	}
-	return err
+	return h.View.Install(t)
 }
 
 func (h *hooked) Protect(page, n uint64) {
@@ -106,33 +85,4 @@ func (h *hooked) Protect(page, n uint64) {
 		h.protect()
 	}
 	h.View.Protect(page, n)
-}
-
-func load(t testing.TB, v *sim.View, off int64, n int) []byte {
-	t.Helper()
-	b := bytes.Repeat([]byte{0xaa}, n)
-	if err := v.Load(context.Background(), b, off); err != nil {
-		t.Fatalf("load of %d bytes at %d: %v", n, off, err)
-	}
-	return b
-}
-
-func store(t testing.TB, v *sim.View, b []byte, off int64) {
-	t.Helper()
-	if err := v.Store(context.Background(), b, off); err != nil {
-		t.Fatalf("store of %d bytes at %d: %v", len(b), off, err)
-	}
-}
-
-func equal(t testing.TB, what string, got, want []byte) {
-	t.Helper()
-	if bytes.Equal(got, want) {
-		return
-	}
-	for i := range min(len(got), len(want)) {
-		if got[i] != want[i] {
-			t.Fatalf("%s: byte %d of %d is %#x, want %#x", what, i, len(got), got[i], want[i])
-		}
-	}
-	t.Fatalf("%s: %d bytes, want %d", what, len(got), len(want))
 }

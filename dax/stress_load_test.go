@@ -182,8 +182,8 @@ func TestSD1_SD2_SD11_SD13_Markers(t *testing.T) {
 }
 
 // TestSD5_OneRun: loads, stores, private stores, writebacks and small views at one huge run,
-// which is truncated away and comes back all the time. Everything ends, and nobody is left
-// asleep.
+// which is truncated away and comes back all the time, huge or in small pages, as the file
+// system likes. Everything ends, and nobody is left asleep.
 //
 // Guards I7, I8, I16, I18, I19, I53, I54, T12, T29, T30, T50, T57, T74.
 func TestSD5_OneRun(t *testing.T) {
@@ -215,6 +215,10 @@ func TestSD5_OneRun(t *testing.T) {
 		})
 		c.each(func(r *rand.Rand, i int) error { return f.punch(ctx, at(r), pageSize) })
 		c.beside(func(r *rand.Rand) error { _, err := f.m.Writeback(nil, at(r), pageSize); return err })
+		c.beside(func(r *rand.Rand) error {
+			f.set(func(f *file) { f.onePage = !f.onePage })
+			return nil
+		})
 		c.end()
 		f.check()
 		must(t, s.Check())

@@ -182,13 +182,13 @@ func (a *app) mkfsAxfs(from, out string, o axfsOptions) (err error) {
 		f.exclude(o.build.Exclude)
 	}
 	o.build.TempDir = filepath.Dir(first.name)
-	o.build.Warn = func(err error) { fmt.Fprintf(a.stderr, "godax: warning: %v\n", err) }
+	o.build.Warn = func(err error) { fmt.Fprintf(a.stderr, "godax: warning: %v\n", treeError(from, err)) }
 	if a.errTTY {
 		o.build.Progress = a.bars()
 	}
 	st, err := build.Build(a.ctx, src, first.f, o.build)
 	if err != nil {
-		return err
+		return treeError(from, err)
 	}
 	for _, f := range outputs {
 		if err := f.keep(); err != nil {

@@ -15,7 +15,8 @@ import (
 	"godax/internal/axfsdec"
 )
 
-// hostTreeForAxfs makes a tree in a new directory, goes to the directory above it, and returns its name.
+// hostTreeForAxfs makes a tree in a new directory, goes to the directory above it, and
+// returns its name.
 func hostTreeForAxfs(t *testing.T) string {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -65,8 +66,8 @@ func rowsOf(t *testing.T, image, dir string) string {
 	return b.String()
 }
 
-// TestMkfsAxfs builds an image of a directory of the host, one of the same files in an ext2 image, and one of
-// the first image: all are the same.
+// TestMkfsAxfs builds an image of a directory of the host, one of the same files in an ext2
+// image, and one of the first image: all are the same.
 func TestMkfsAxfs(t *testing.T) {
 	dir := hostTreeForAxfs(t)
 	mustRun(t, "mkfs", "axfs", "--xip", "elf", dir, "a.axfs")
@@ -141,6 +142,29 @@ func TestMkfsAxfsHuge(t *testing.T) {
 		if err := errors.Join(file.Close(), fsys.Close()); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestMkfsAxfsNamesFiles: an error or a warning names the file that it is about.
+func TestMkfsAxfsNamesFiles(t *testing.T) {
+	t.Chdir(t.TempDir())
+	const dir = "/sys/kernel/mm" // files that say they have a page, and have less
+	if files, err := filepath.Glob(dir + "/*/*"); err != nil || len(files) == 0 {
+		t.Skipf("%s: %v", dir, err)
+	}
+	r := godaxRun(t, "mkfs", "axfs", dir, "img")
+	if r.code != exitFailed || !strings.HasPrefix(r.stderr, "godax: read "+dir+"/") || !strings.HasSuffix(r.stderr, "became shorter while it was read\n") {
+		t.Errorf("exit code %d, %s", r.code, r.stderr)
+	}
+	if err := os.Mkdir("tree", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mknod("tree/disk", syscall.S_IFBLK|0o600, 259<<8|1); err != nil {
+		t.Skip(err)
+	}
+	r = godaxRun(t, "mkfs", "axfs", "tree", "img")
+	if r.code != exitOK || !strings.HasPrefix(r.stderr, "godax: warning: device tree/disk: 259:1 does not fit 16 bits") {
+		t.Errorf("exit code %d, %s", r.code, r.stderr)
 	}
 }
 

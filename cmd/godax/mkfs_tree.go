@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"syscall"
 
@@ -67,4 +68,13 @@ func (t tree) Open(p string) (build.Reader, error) {
 		return f, nil
 	}
 	return t.src.Open(t.at(p))
+}
+
+// treeError names the file in an error with one of the tree that from names.
+func treeError(from string, err error) error {
+	fe, ok := errors.AsType[*build.FileError](err)
+	if !ok {
+		return err
+	}
+	return failure(fe.Op, parseName(from).join(fe.Path).String(), fe.Err)
 }

@@ -2,15 +2,11 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"time"
 
-	"godax"
 	"godax/fs/axfs/build"
 	"godax/fs/axfs/profile"
-	"godax/fusefs"
 
 	"github.com/spf13/cobra"
 )
@@ -124,7 +120,7 @@ func (a *app) profile(image string, command []string, o profileOptions) (err err
 	}
 	r, err := profile.Measure(a.ctx, tree{imageStore{fsys}, "/"}, list, o.build)
 	if err != nil {
-		return err
+		return treeError(image+":/", err)
 	}
 	if o.svg != "" {
 		if err := os.WriteFile(o.svg, drawCurve(r), 0o666); err != nil {
@@ -189,51 +185,4 @@ func writeProfile(name string, list build.Profile) error {
 		return err
 	}
 	return errors.Join(list.Write(f), f.Close())
-}
-
-// runMounted runs the command over a mount. That the command fails is only reported.
-func (a *app) runMounted(fsys *godax.FS, command []string, o profileOptions) (err error) {
-	dir := o.mount
-	if dir == "" {
-		if dir, err = os.MkdirTemp("", "godax-profile-"); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, os.Remove(dir)) }()
-	}
-	// Without read-ahead the kernel asks for the pages that are touched, and no others.
-	server, err := fusefs.Mount(dir, fsys.VFS(), fusefs.Options{ReadOnly: true, ReadAhead: -1})
-	if err != nil {
-		return failure("mount", dir, err)
-	}
-	defer func() {
-		if uerr := server.Unmount(); uerr != nil {
-			// Something that the command has left behind is still in there.
-			err = errors.Join(err, failure("unmount", dir, uerr), server.Abort())
-		}
-	}()
-	if len(command) == 0 {
-		fmt.Fprintf(a.stderr, "godax: mounted at %s; unmount it when done\n", printable(dir))
-		select {
-		case <-server.Done():
-		case <-a.ctx.Done():
-		}
-		return nil
-	}
-	run := exec.CommandContext(a.ctx, command[0], command[1:]...)
-	run.Dir = server.Dir()
-	run.Env = append(os.Environ(), "GODAX_MOUNT="+server.Dir())
-	a.out.Flush()
-	run.Stdin, run.Stdout, run.Stderr = a.in, a.stdout.w, a.stderr
-	run.Cancel = func() error { return run.Process.Signal(os.Interrupt) }
-	run.WaitDelay = 5 * time.Second
-	var exit *exec.ExitError
-	err = run.Run()
-	if a.stopped() {
-		return nil // what was touched so far is written
-	}
-	if errors.As(err, &exit) {
-		a.warn(failure("run", command[0], err))
-		return nil
-	}
-	return failure("run", command[0], err)
 }

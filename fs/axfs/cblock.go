@@ -9,9 +9,11 @@ import (
 
 // cblockCache keeps the blocks that were inflated last, since neighbours are asked for
 // next. A block is inflated by one, and whoever needs it meanwhile waits.
+//
+// Locks: see the package comment.
 type cblockCache struct {
 	fs    *FS
-	limit int       // blocks to keep
+	limit int       // blocks to keep; more only while more are used at a time
 	pool  sync.Pool // of *[]byte with room for a whole block
 
 	mu       sync.Mutex // guards what follows, and cblock.refs and used

@@ -36,42 +36,67 @@ func (f *FS) info(n uint64) (in info, err error) {
 		return in, fmt.Errorf("axfs: inode %d of %d: %w", n, f.sb.Files, fs.ErrNotExist)
 	}
 	in.n = n
-	var index uint64
-	for _, v := range [...]struct {
-		id  format.Region
-		dst *uint64
-	}{{format.InodeModeIndex, &index}, {format.InodeFileSize, &in.size}, {format.InodeArrayIndex, &in.first}, {format.InodeNumEntries, &in.num}} {
-		if *v.dst, err = f.at(v.id, n); err != nil {
-			return in, err
-		}
+	index, ok := f.tables[format.InodeModeIndex].At(n)
+	var ok2, ok3, ok4 bool
+	in.size, ok2 = f.tables[format.InodeFileSize].At(n)
+	in.first, ok3 = f.tables[format.InodeArrayIndex].At(n)
+	in.num, ok4 = f.tables[format.InodeNumEntries].At(n)
+	if !ok || !ok2 || !ok3 || !ok4 {
+		return in, f.corrupt(n, "", n, "the tables of inodes end before it") // loadRegions has seen to that
 	}
-	if in.mode, err = f.mode(n, index); err != nil {
+	o, err := f.owner(n, index)
+	in.mode, in.uid, in.gid = o.mode, o.uid, o.gid
+	if err != nil {
 		return in, err
-	}
-	for _, v := range [...]struct {
-		id  format.Region
-		dst *uint32
-	}{{format.UIDs, &in.uid}, {format.GIDs, &in.gid}} {
-		id, ok := f.tables[v.id].At(index)
-		if !ok || id > math.MaxUint32 {
-			return in, f.corrupt(n, "inode_mode_index", index, fmt.Sprintf("no such entry in %v, or one of more than 32 bits", v.id))
-		}
-		*v.dst = uint32(id)
 	}
 	return in, f.checkInfo(&in)
 }
 
-// mode returns the mode of inode n, which has the given mode index.
-func (f *FS) mode(n, index uint64) (fs.FileMode, error) {
-	v, ok := f.tables[format.Modes].At(index)
-	if !ok {
-		return 0, f.corrupt(n, "inode_mode_index", index, fmt.Sprintf("modes has %d entries", f.tables[format.Modes].Len()))
+// owner is an entry of the tables modes, uids and gids.
+type owner struct {
+	mode     fs.FileMode
+	uid, gid uint32
+}
+
+// maxOwners is how many entries of the tables modes, uids and gids are kept decoded. Images
+// have few.
+const maxOwners = 1024
+
+// loadOwners decodes the first entries of the tables modes, uids and gids, up to the first
+// that is wrong.
+func (f *FS) loadOwners() {
+	n := min(f.tables[format.Modes].Len(), maxOwners)
+	owners := make([]owner, 0, n)
+	for i := range n {
+		o, err := f.owner(0, i)
+		if err != nil {
+			break
+		}
+		owners = append(owners, o)
 	}
-	mode, ok := format.FileMode(v)
-	if !ok {
-		return 0, f.corrupt(n, "mode", v, "of no known type")
+	f.owners = owners
+}
+
+// owner returns the mode and owner of inode n, which has the given mode index.
+func (f *FS) owner(n, index uint64) (owner, error) {
+	if index < uint64(len(f.owners)) {
+		return f.owners[index], nil
 	}
-	return mode, nil
+	mode, ok := f.tables[format.Modes].At(index)
+	if !ok {
+		return owner{}, f.corrupt(n, "inode_mode_index", index, fmt.Sprintf("modes has %d entries", f.tables[format.Modes].Len()))
+	}
+	o := owner{}
+	if o.mode, ok = format.FileMode(mode); !ok {
+		return owner{}, f.corrupt(n, "mode", mode, "of no known type")
+	}
+	uid, ok := f.tables[format.UIDs].At(index)
+	gid, ok2 := f.tables[format.GIDs].At(index)
+	if !ok || !ok2 || uid > math.MaxUint32 || gid > math.MaxUint32 {
+		return owner{}, f.corrupt(n, "inode_mode_index", index, "no such entry in uids or gids, or one of more than 32 bits")
+	}
+	o.uid, o.gid = uint32(uid), uint32(gid)
+	return o, nil
 }
 
 // checkInfo checks what the inode leads to.

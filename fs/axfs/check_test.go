@@ -107,7 +107,7 @@ func TestMountChecks(t *testing.T) {
 		{check: "11 files", image: superField(64, 10), text: "has 9 entries"},
 		{check: "11 no files", image: superField(64, 0), text: "not even the root"},
 		{check: "12 mode index", edit: entry(format.InodeModeIndex, 3, 99), text: "modes has 9 entries"},
-		{check: "12 uids", edit: func(t *axfs.TestTables) { t.T[format.UIDs] = t.T[format.UIDs][:4] }, text: "no such entry in uids"},
+		{check: "12 uids", edit: func(t *axfs.TestTables) { t.T[format.UIDs] = t.T[format.UIDs][:4] }, text: "no such entry in uids or gids"},
 		{check: "12 gid of 40 bits", edit: entry(format.GIDs, 2, 1<<40), text: "gids"},
 		{check: "13 type", edit: entry(format.Modes, 5, 0o070644), text: "of no known type"},
 		{check: "13 no mode", edit: entry(format.Modes, 5, 1<<20|0o100644), text: "of no known type"},

@@ -1,6 +1,8 @@
 package axfs
 
 import (
+	"bytes"
+
 	"godax/dax"
 	"godax/fs/axfs/internal/format"
 	"godax/pmem"
@@ -44,16 +46,10 @@ func (fl *file) direct(page, limit uint64) (at, n uint64) {
 func (fl *file) tailIsZero(at uint64) bool {
 	in := fl.size % pmem.PageSize
 	b, err := fl.fs.xip.bytes(at*pmem.PageSize+in, pmem.PageSize-in)
-	if err != nil {
-		return false
-	}
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
+	return err == nil && bytes.Equal(b, zeroPage[:len(b)])
 }
+
+var zeroPage [pmem.PageSize]byte
 
 // key names the bytes of a piece, whichever file's they are.
 func (p piece) key() dax.FrameKey {

@@ -46,6 +46,6 @@
 // After those of vfs and dax, none of them held with another:
 //
 //	cblockCache.mu   the inflated blocks
-//	FS.sharedOnce    while the shared pages are counted
-//	FS.framesOnce    while the store of cached pages is made
+//	FS.sharedOnce    held while the shared pages are counted
+//	FS.framesOnce    held while the store of cached pages is made
 package axfs

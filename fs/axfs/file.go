@@ -3,7 +3,7 @@ package axfs
 import (
 	"context"
 	"io"
-	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"godax/dax"
@@ -16,26 +16,31 @@ import (
 // file is a regular file.
 type file struct {
 	inode
-	once sync.Once // makes m
-	m    *dax.Mapping
+	m    atomic.Pointer[dax.Mapping] // nil until it is asked for
+	read atomic.Bool                 // it was read whole
 }
 
 var _ vfs.File = (*file)(nil)
 
 // Mapping is the file's index, made when it is first asked for.
 func (fl *file) Mapping() *dax.Mapping {
-	fl.once.Do(func() {
-		// Without memory for cached pages the file has none, and says so when one is asked for.
-		frames, _ := fl.fs.cache()
-		fl.m = dax.NewMapping(dax.Config{ReadOnly: true, Frames: frames, Trace: fl.fs.trace})
-		fl.m.SetSize(int64(fl.size))
-	})
-	return fl.m
+	if m := fl.m.Load(); m != nil {
+		return m
+	}
+	// Without memory for cached pages the file has none, and says so when one is asked for.
+	frames, _ := fl.fs.cache()
+	m := dax.NewMapping(dax.Config{ReadOnly: true, Frames: frames, Trace: fl.fs.trace})
+	m.SetSize(int64(fl.size))
+	if !fl.m.CompareAndSwap(nil, m) {
+		return fl.m.Load() // somebody else was first
+	}
+	return m
 }
 
 // ReadAt copies bytes of the file: those of direct and compressed pages by way of the
 // index, where the next reader finds them without a lock; others, that no frame is needed for,
-// from where they are.
+// from where they are. A file that is read whole, in one call, may not be read again: the first
+// time its direct pages are copied from where they are, too, and no index is made.
 func (fl *file) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, syscall.EINVAL
@@ -50,10 +55,11 @@ func (fl *file) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
 	if left := fl.size - uint64(off); uint64(len(b)) > left {
 		b, end = b[:left], io.EOF
 	}
+	once := off == 0 && uint64(len(b)) == fl.size && !fl.read.Swap(true)
 	done := 0
 	for done < len(b) {
 		at := uint64(off) + uint64(done)
-		n, copied := fl.stretch(at, uint64(len(b)-done))
+		n, copied := fl.stretch(at, uint64(len(b)-done), once)
 		part := b[done:][:n]
 		var err error
 		if copied {
@@ -74,10 +80,10 @@ func (fl *file) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
 }
 
 // stretch returns how many of the n bytes at off, at least one, are read in the same way:
-// copied from where they are, or by way of the index.
-func (fl *file) stretch(off, n uint64) (have uint64, copied bool) {
+// copied from where they are, or by way of the index. once is as in copied.
+func (fl *file) stretch(off, n uint64, once bool) (have uint64, copied bool) {
 	for have < n {
-		c := fl.copied((off + have) / pmem.PageSize)
+		c := fl.copied((off+have)/pmem.PageSize, once)
 		if have > 0 && c != copied {
 			break
 		}
@@ -88,13 +94,13 @@ func (fl *file) stretch(off, n uint64) (have uint64, copied bool) {
 }
 
 // copied reports whether reads take a page's bytes from where they are: those of
-// byte-aligned pages, and of an XIP page that is not mapped where it is.
-func (fl *file) copied(page uint64) bool {
+// byte-aligned pages, and of an XIP page that is not mapped where it is, or is read once.
+func (fl *file) copied(page uint64, once bool) bool {
 	kind, _, err := fl.fs.kind(fl.node(page * pmem.PageSize))
 	switch {
 	case err != nil:
 		return false
-	case kind == format.NodeByteAligned:
+	case kind == format.NodeByteAligned || once && kind == format.NodeXIP:
 		return true
 	case kind == format.NodeXIP:
 		if fl.fs.mapDev != nil && (page+1)*pmem.PageSize <= fl.size {
@@ -124,11 +130,10 @@ func (fl *file) Fault(ft *vm.Fault) error {
 
 // Evict forgets the file's index.
 func (fl *file) Evict(ctx context.Context) error {
-	fl.once.Do(func() {}) // from here on nobody makes a mapping
-	if fl.m == nil {
-		return nil
+	if m := fl.m.Load(); m != nil {
+		return m.Evict(ctx, false)
 	}
-	return fl.m.Evict(ctx, false)
+	return nil
 }
 
 // WriteAt implements [vfs.File]; EROFS.

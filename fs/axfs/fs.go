@@ -15,13 +15,14 @@ import (
 // Driver is the driver of AXFS.
 var Driver = vfs.Driver{Name: "axfs", Probe: probe, Mount: mount}
 
-// FS is one mounted image. All of it is immutable but for what the locks named in the
-// fields guard.
+// FS is one mounted image. All of it is immutable once it is mounted, but for cblocks, which
+// has a lock of its own, and what is made when it is first needed.
 type FS struct {
 	im *image
 	sb *format.Superblock
 
 	tables  [format.NumRegions]format.Table
+	owners  []owner // the first of modes, uids and gids
 	strings []byte
 	nodes   uint64 // entries of the node tables
 	time    time.Time
@@ -45,7 +46,8 @@ type FS struct {
 	trace      func(dax.Trace)
 }
 
-// Inode numbers: those of the image from 0 on are shown from 1 on.
+// rootIno is the root's inode number. Those of the image begin with 0, which means "no inode" to
+// many, so all are shown one higher.
 const rootIno = 1
 
 // mount opens the image on dev. Errors: vfs.ErrCorrupt, vfs.ErrUnsupported, EINVAL for
@@ -85,6 +87,7 @@ func load(dev pmem.Device, o vfs.MountOptions) (*FS, error) {
 	if err := f.loadRegions(); err != nil {
 		return nil, err
 	}
+	f.loadOwners()
 	f.cblocks.init(f)
 	return f, f.checkTree()
 }
@@ -146,12 +149,14 @@ func (f *FS) Devices() []pmem.Device { return f.im.devices() }
 // Sync has nothing to do.
 func (f *FS) Sync(context.Context) error { return nil }
 
-// Limits of cached pages: of clean ones in use before the oldest are given up, if the mount does
-// not say, and of all together.
+// Limits of cached pages.
 const (
+	// defaultCacheBytes is how much is kept while nobody uses it, if the mount does not say.
 	defaultCacheBytes = 64 << 20
-	maxMapped         = 64 << 30
-	cacheSlack        = 256 << 20
+	// maxMapped bounds what views can hold on to besides: all pages of all nodes, if that is
+	// less. Only what is used takes memory.
+	maxMapped  = 64 << 30
+	cacheSlack = 256 << 20
 )
 
 // cache returns where cached pages live, made when it is first asked for.

@@ -6,7 +6,6 @@ import (
 
 	"godax/fs/axfs/internal/format"
 	"godax/pmem"
-	"godax/vfs"
 )
 
 // image is the bytes of an image, on one device or two.
@@ -131,5 +130,3 @@ func readSuperblock(dev pmem.Device) (*format.Superblock, error) {
 	}
 	return sb, err
 }
-
-var _ vfs.Holder = (*FS)(nil)

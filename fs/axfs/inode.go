@@ -20,16 +20,15 @@ func (f *FS) Inode(ino uint64) (vfs.Inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	base := inode{fs: f, info: in}
 	switch in.mode.Type() {
 	case fs.ModeDir:
-		return &dir{inode: base}, nil
+		return &dir{inode: inode{f, in}}, nil
 	case 0:
-		return &file{inode: base}, nil
+		return &file{inode: inode{f, in}}, nil
 	case fs.ModeSymlink:
-		return &symlink{base}, nil
+		return &symlink{inode{f, in}}, nil
 	}
-	return &base, nil
+	return &inode{f, in}, nil
 }
 
 // inode is what all types have, and all that special files are.
@@ -39,6 +38,7 @@ type inode struct {
 }
 
 var (
+	_ vfs.Holder  = (*FS)(nil)
 	_ vfs.Inode   = (*inode)(nil)
 	_ vfs.Dir     = (*dir)(nil)
 	_ vfs.Symlink = (*symlink)(nil)
@@ -112,11 +112,11 @@ func (d *dir) ReadDir(pos uint64, yield func(vfs.Dirent) bool) error {
 		if err != nil {
 			return err
 		}
-		mode, err := d.fs.mode(n, index)
+		o, err := d.fs.owner(n, index)
 		if err != nil {
 			return err
 		}
-		if !yield(vfs.Dirent{Name: string(name), Ino: n + rootIno, Type: mode.Type(), Off: pos + 1}) {
+		if !yield(vfs.Dirent{Name: string(name), Ino: n + rootIno, Type: o.mode.Type(), Off: pos + 1}) {
 			return nil
 		}
 	}

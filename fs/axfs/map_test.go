@@ -299,7 +299,7 @@ func TestOptions(t *testing.T) {
 		"version 1":  {Layout: format.LayoutV1, Depth: 4},
 	} {
 		t.Run(name, func(t *testing.T) {
-			fsys, f, _ := openBytes(t, godax.Options{}, o.Build(t, files...))
+			fsys, _, _ := openBytes(t, godax.Options{}, o.Build(t, files...))
 			for _, p := range []string{"dir/x", "dir/c", "b", "dir/mixed", "same", "link"} {
 				want(t, fsys, p, data)
 			}
@@ -317,7 +317,6 @@ func TestOptions(t *testing.T) {
 					t.Errorf("features %q, with %s: want %v", info, word, has)
 				}
 			}
-			_ = f
 		})
 	}
 }

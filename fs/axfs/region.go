@@ -10,8 +10,8 @@ import (
 
 var be = binary.BigEndian
 
-// memorySlack is how many bytes the regions of an image that are kept in memory may have, beyond
-// the size of the image.
+// memorySlack is how many bytes the regions that are kept in memory may have, beyond the size of
+// the image.
 const memorySlack = 16 << 20
 
 // maxRatio bounds what deflate can make of a byte: 258 of it take 2 bits.
@@ -38,8 +38,8 @@ func (r *region) bytes(off, n uint64) ([]byte, error) {
 }
 
 // pages returns where the region's bytes can be mapped: the device, and the device page of
-// its first byte. It reports false for a region in memory, on a device for reading, on two of them, or not
-// aligned to pages.
+// its first byte. It reports false for a region that is kept in memory, does not lie wholly
+// in the mapped part, or is not aligned to our pages.
 func (r *region) pages() (dev pmem.Device, first uint64, ok bool) {
 	if r.mem != nil || r.size == 0 {
 		return nil, 0, false

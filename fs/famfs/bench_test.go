@@ -3,12 +3,25 @@ package famfs_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"godax"
 	"godax/fs/famfs"
 	"godax/pmem"
 )
+
+// touch loads a byte of every page.
+func touch(b []byte) {
+	var sum byte
+	for ; len(b) > 0; b = b[page:] {
+		sum += b[0]
+	}
+	sink.Store(uint32(sum))
+}
+
+// sink keeps the compiler from leaving loads out.
+var sink atomic.Uint32
 
 // benchSize is the size of the file that is read and written.
 const benchSize = 256 * mib

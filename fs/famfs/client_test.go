@@ -17,7 +17,6 @@ import (
 
 	"godax"
 	"godax/fs/famfs"
-	"godax/internal/daxtest"
 	"godax/pmem"
 	"godax/vfs"
 )
@@ -366,8 +365,12 @@ func TestInvalidates(t *testing.T) {
 		before := w.dropped.Load()
 		_, err := client.(vfs.Follower).Follow(0, func(vfs.Change) bool { return true })
 		must(t, err)
-		if n := w.dropped.Load() - before; n != 2+entries {
-			t.Errorf("%s: %d drops, want superblock, header and %d entries", want, n, entries)
+		drops := 2 + entries
+		if entries > 0 {
+			drops++ // the superblock once more: the entries may be those of a new file system
+		}
+		if n := w.dropped.Load() - before; n != drops {
+			t.Errorf("%s: %d drops, want %d", want, n, drops)
 		}
 	}
 	look("nothing new", 0)
@@ -507,25 +510,5 @@ func TestHostUUID(t *testing.T) {
 	b, errB := famfs.HostUUID()
 	if a != b || (errA == nil) != (errB == nil) {
 		t.Errorf("%s %v, then %s %v", a, errA, b, errB)
-	}
-}
-
-// TestRoom: a file of an image that has no room underneath is refused, and nothing of it is
-// published.
-func TestRoom(t *testing.T) {
-	dir := daxtest.SmallTmpfs(t, 24*mib)
-	image := filepath.Join(dir, "image")
-	must(t, os.WriteFile(image, nil, 0o600))
-	must(t, os.Truncate(image, 64*mib))
-	formatFile(t, image, famfs.FormatOptions{})
-	f := open(t, image, false, us)
-	if _, err := f.CreateSized("large", 32*mib, godax.CreateOptions{}); !errors.Is(err, syscall.ENOSPC) {
-		t.Errorf("more than the disk has: %v", err)
-	}
-	file, err := f.CreateSized("small", 2*mib, godax.CreateOptions{})
-	must(t, err)
-	must(t, file.Close())
-	if entries, err := f.ReadDir("/"); err != nil || len(entries) != 1 {
-		t.Errorf("%v, %v", entries, err)
 	}
 }

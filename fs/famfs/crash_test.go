@@ -101,8 +101,8 @@ func seen(t testing.TB, f *FS) (string, bool) {
 func crashPoints(t *testing.T, devs []*sim.Device, do func(hook func()), look func(step int, images []*sim.Device)) (steps int) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(3, 9))
-	images := 3
-	if testing.Short() {
+	images := 2
+	if testing.Short() || raceEnabled { // copies of whole devices are slow there
 		images = 1
 	}
 	do(func() {
@@ -284,7 +284,7 @@ func TestCrashFormat(t *testing.T) {
 			n := crashPoints(t, devs, func(hook func()) {
 				must(t, format(devs[0], o, func() {
 					// The log is cleared in many equal steps: some of them will do.
-					if steps++; steps < 12 || steps%16 == 0 || steps > 2*(8<<20)/zeroPiece {
+					if steps++; steps < 12 || steps%24 == 0 || steps > 2*(8<<20)/zeroPiece {
 						hook()
 					}
 				}))

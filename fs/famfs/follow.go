@@ -27,7 +27,9 @@ func (f *FS) Follow(pos uint64, yield func(vfs.Change) bool) (uint64, error) {
 			pos++
 			c := vfs.Change{Pos: pos, Note: r.note}
 			if n := r.node; n != nil {
-				c.Path, c.Attr = n.entry.Path, f.newInode(n).Attr()
+				var in inode
+				in.init(f, n)
+				c.Path, c.Attr = n.entry.Path, in.Attr()
 				if n.broken != nil {
 					c.Note = n.broken.Error()
 				}

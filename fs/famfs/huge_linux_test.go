@@ -2,7 +2,6 @@ package famfs_test
 
 import (
 	"slices"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,18 +36,6 @@ func hugeFS(t testing.TB, size int64, o godax.CreateOptions) (pmem.Device, *goda
 	t.Cleanup(func() { must(t, file.Close()) })
 	return dev, file
 }
-
-// touch loads a byte of every page.
-func touch(b []byte) {
-	var sum byte
-	for ; len(b) > 0; b = b[page:] {
-		sum += b[0]
-	}
-	sink.Store(uint32(sum))
-}
-
-// sink keeps the compiler from leaving loads out.
-var sink atomic.Uint32
 
 // TestHugeFile: a file of 1 GiB in memory of 2 MiB pages is mapped in those, all of it, by the
 // kernel's own account; in one system call if it lies in one run, and in one for each piece if it

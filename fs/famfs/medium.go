@@ -1,6 +1,9 @@
 package famfs
 
 import (
+	"errors"
+	"fmt"
+
 	"godax/pmem"
 )
 
@@ -74,11 +77,15 @@ func (m *medium) put64(off int64, v uint64) error {
 	return nil
 }
 
-// zero clears the n bytes at off and flushes them, piece by piece.
+// zero clears the n bytes at off and flushes them, piece by piece. Both are multiples of the
+// page, so that it makes bad memory good where the device can do that.
 func (m *medium) zero(off, n int64) error {
 	for n > 0 {
 		k := min(n, zeroPiece)
 		dst, err := m.dev.Bytes(off, k)
+		if errors.Is(err, pmem.ErrPoisoned) {
+			dst, err = m.recover(off, k)
+		}
 		if err != nil {
 			return err
 		}
@@ -90,6 +97,26 @@ func (m *medium) zero(off, n int64) error {
 		off, n = off+k, n-k
 	}
 	return nil
+}
+
+// recover returns whole pages of which some are bad, to be cleared. Where a device keeps a list
+// of its bad pages they leave it now; what they hold is lost either way.
+func (m *medium) recover(off, n int64) ([]byte, error) {
+	page, pages := uint64(off)/pmem.PageSize, uint64(n)/pmem.PageSize
+	run, err := m.dev.DirectAccess(page, pages, pmem.RecoveryWrite)
+	if err != nil {
+		return nil, err
+	}
+	if run.Pages() < pages {
+		return nil, fmt.Errorf("famfs: %d of %d pages at page %d in one run: %w", run.Pages(), pages, page, pmem.ErrPoisoned)
+	}
+	if p, ok := m.dev.(pmem.Poisoner); ok {
+		clear(run.Bytes)
+		if err := p.ClearPoison(page, pages); err != nil {
+			return nil, err
+		}
+	}
+	return run.Bytes[:n], nil
 }
 
 // flush pushes the n bytes at off towards the medium.

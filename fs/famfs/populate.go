@@ -41,11 +41,13 @@ func (fl *file) PopulatePFNs(r *dax.Request) error {
 		if errors.Is(err, pmem.ErrPoisoned) && want > pmem.PageSize {
 			run, err = dev.DirectAccess(first, 1, mode) // a later page may be the bad one
 		}
-		if err != nil && page != r.Page {
-			page++ // nobody asked for this one
+		switch {
+		case err != nil && page > r.Page:
+			return nil // what was asked for is answered
+		case err != nil && page < r.Page:
+			page = r.Page
 			continue
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
 		if err := r.Insert(page, run.PFN, run.Pages(), dax.Writable); err != nil {

@@ -44,8 +44,9 @@ func newDevice(t testing.TB, size int64) pmem.Device {
 	t.Cleanup(func() { must(t, dev.Close()) })
 	b, err := dev.Bytes(0, size)
 	must(t, err)
-	for i := range b {
-		b[i] = litter
+	b[0] = litter
+	for n := 1; n < len(b); n *= 2 {
+		copy(b[n:], b[:n])
 	}
 	return dev
 }
@@ -95,13 +96,19 @@ func decodeDevices(devs ...pmem.Device) (*oImage, error) {
 // pattern is n bytes, none of them zero or litter, that depend on seed and place.
 func pattern(n int, seed uint64) []byte {
 	b := make([]byte, n)
-	for i := range b {
+	for i := range min(n, page) {
 		b[i] = byte(1 + (uint64(i)*7+uint64(i)/251+seed*31)%150)
+	}
+	for at := page; at < n; at += page { // copies of the first page, each with its number
+		k := copy(b[at:], b[:min(page, n-at)])
+		for i, digit := 0, at/page; i < min(k, 4); i, digit = i+1, digit/150 {
+			b[at+i] = byte(1 + digit%150)
+		}
 	}
 	return b
 }
 
-// want is a file that should be there.
+// wantFile is a file that should be there.
 type wantFile struct {
 	data     []byte
 	perm     fs.FileMode
@@ -205,13 +212,25 @@ func TestWrite(t *testing.T) {
 						t.Errorf("%s: other contents, %v", p, err)
 					}
 				}
-				if unit < mib { // it reads bytewise
-					must(t, fstest.TestFS(g.IOFS(), "d/e/exact", "one"))
-				}
 				wantClean(t, dev)
 			})
 		}
 	}
+}
+
+// TestFS is the standard library's opinion.
+func TestFS(t *testing.T) {
+	dev := newDevice(t, 16*mib)
+	f := newFS(t, dev, famfs.FormatOptions{Unit: 4 * kib})
+	must(t, f.MkdirAll("d/e", 0o755))
+	for i, p := range []string{"a", "d/b", "d/e/c"} {
+		file, err := f.CreateSized(p, int64(1+4000*i), godax.CreateOptions{Perm: 0o644})
+		must(t, err)
+		_, err = file.WriteAt(pattern(1+3000*i, 1), 0)
+		must(t, err)
+		must(t, file.Close())
+	}
+	must(t, fstest.TestFS(f.IOFS(), "a", "d/b", "d/e/c"))
 }
 
 // wantClean has the checker find nothing.

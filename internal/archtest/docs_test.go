@@ -95,22 +95,23 @@ func TestSteps(t *testing.T) {
 	}
 }
 
-// TestGlue checks what the documents say of the length of the ext driver's code for
-// DAX.
+// TestGlue checks what the documents say of the length of the drivers' code for DAX.
 func TestGlue(t *testing.T) {
 	root := filepath.Join("..", "..")
-	code, err := os.ReadFile(filepath.Join(root, "fs", "ext", "populate.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := fmt.Sprintf("%d lines", strings.Count(string(code), "\n"))
-	for _, doc := range []string{"README.md", filepath.Join("docs", "architecture.md")} {
-		text, err := os.ReadFile(filepath.Join(root, doc))
+	for _, driver := range []string{"ext", "axfs"} {
+		code, err := os.ReadFile(filepath.Join(root, "fs", driver, "populate.go"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(string(text), want) {
-			t.Errorf("%s does not say that fs/ext/populate.go has %s", doc, want)
+		want := fmt.Sprintf("%d lines", strings.Count(string(code), "\n"))
+		for _, doc := range []string{"README.md", filepath.Join("docs", "architecture.md")} {
+			text, err := os.ReadFile(filepath.Join(root, doc))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(string(text), want) {
+				t.Errorf("%s does not say that fs/%s/populate.go has %s", doc, driver, want)
+			}
 		}
 	}
 }

@@ -170,7 +170,7 @@ func mutated(t *testing.T, healthy [][]byte, mutate func(r *rand.Rand, img []byt
 			t.Errorf("seed %d: memory grew by %d bytes for an image of %d", s, used, len(img))
 		}
 	}
-	t.Logf("%d images, %d of them with names, the slowest read in %v, at most %d KiB more than the image in memory",
+	t.Logf("%d images, %d of them with names, the slowest read in %v of processor time, at most %d KiB more than the image in memory",
 		n, listed, slowest, most>>10)
 	if listed < n/3 {
 		t.Errorf("only %d of %d images show anything: the mutations are too coarse to find much", listed, n)

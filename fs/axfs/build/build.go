@@ -3,34 +3,39 @@
 // # What goes where
 //
 // Every page of every file is stored in one of three ways: in place (XIP: a whole page,
-// aligned, that a driver maps), compressed, or as it is at any byte (byte aligned, for what does not compress). The caller chooses
-// the pages to have in place ([XIP]); they take their full size in the image and none of the reader's memory.
+// aligned, that a driver maps), compressed, or as it is at any byte (byte aligned, for what
+// does not compress). The caller chooses the pages to have in place ([XIP]); they take
+// their full size in the image and none of the reader's memory.
 //
 // # How XIP pages are laid out
 //
-// The chosen pages of a file lie one after another, in the file's order. Memory is
-// mapped in larger pages where file offset and image offset agree, so:
+// The chosen pages of a file lie one after another, in the file's order. Memory is mapped
+// in larger pages where file offset and image offset agree, so:
 //
-//   - a run of chosen pages with a whole aligned 2 MiB in it lies where its image offset is congruent to its file
-//     offset modulo 2 MiB, as long as the gaps that this leaves can be filled with other files, or are
-//     [Options].MaxPadding percent of all chosen pages at most; the files with most pages come first;
-//   - a run with a whole aligned 64 KiB in it lies congruent modulo 64 KiB, if that leaves a gap of a
-//     quarter of the run at most;
+//   - a run of chosen pages with a whole aligned 2 MiB in it lies where its image offset is
+//     congruent to its file offset modulo 2 MiB, as long as the gaps that this leaves can
+//     be filled with other files, or are [Options].MaxPadding percent of all chosen pages
+//     at most; the files with most pages come first;
+//   - a run with a whole aligned 64 KiB in it lies congruent modulo 64 KiB, if that leaves
+//     a gap of a quarter of the run at most;
 //   - other runs follow whatever was before.
 //
-// Files with runs of the first kind are placed first. The gaps that they leave are filled with the files of the other
-// kinds, and the one before the first with the tables. What stays empty is [Stats].XIPPadding.
+// Files with runs of the first kind are placed first. The gaps that they leave are filled
+// with the files of the other kinds, and the one before the first with the tables. What
+// stays empty is [Stats].XIPPadding.
 //
 // # What is stored once
 //
-// Files of the same contents share all their nodes, runs of XIP pages of the same contents their
-// place, and all other pages of the same contents one stored piece, an XIP page if there is one. Full pages of
-// zeros are always shared, so that sparse files of any size can be built.
+// Files of the same contents share all their nodes, runs of XIP pages of the same contents
+// their place, and all other pages of the same contents one stored piece, an XIP page if
+// there is one. Full pages of zeros are always shared, so that sparse files of any size can
+// be built.
 //
 // # Reproducibility
 //
-// The image is a function of the names, attributes and contents of the tree and of [Options]; neither times of files,
-// nor the order of directories, nor where holes are, nor the number of cores matter. It depends on the version of the compressor
+// The image is a function of the names, attributes and contents of the tree and of
+// [Options]; neither times of files, nor the order of directories, nor where holes are, nor
+// the number of cores matter. It depends on the version of the compressor
 // (github.com/klauspost/compress, fixed in go.mod) and not on that of Go.
 package build
 
@@ -90,8 +95,8 @@ type Options struct {
 	// readers.
 	Warn func(error)
 
-	// OnPage, if not nil, is called at the end for every page of every regular file, in the order
-	// of files in the image.
+	// OnPage, if not nil, is called at the end for every page of every regular file, in the
+	// order of files in the image.
 	OnPage func(PageInfo)
 }
 
@@ -230,12 +235,12 @@ type builder struct {
 	zeroDigest digest
 }
 
-// Build makes an image of the tree src and writes it to out. What is in out if it
-// fails means nothing.
+// Build makes an image of the tree src and writes it to out. What is in out if it fails
+// means nothing.
 //
-// Errors: of src, out and temporary files, with the path; of ctx; what the format cannot
-// hold: a name of more than 255 bytes, a symbolic link longer than a page, a file of unknown
-// type, an empty tree; a file that became shorter while it was read.
+// Errors: of out and temporary files; of ctx; *FileError for those of src, and for what the
+// format cannot hold: a name of more than 255 bytes, a symbolic link longer than a page, a
+// file of unknown type, an empty tree; a file that became shorter while it was read.
 func Build(ctx context.Context, src Source, out Target, o Options) (_ *Stats, err error) {
 	if err := o.check(); err != nil {
 		return nil, err

@@ -93,7 +93,8 @@ func TestDriver(t *testing.T) {
 	}
 }
 
-// TestDriverMapsInPlace maps a file of which some pages are in place, and one that is in place throughout.
+// TestDriverMapsInPlace maps a file of which some pages are in place, and one that is in
+// place throughout.
 func TestDriverMapsInPlace(t *testing.T) {
 	src := newTree()
 	mixed, whole := prose(1, 40<<12), noise(2, 3<<20+77)

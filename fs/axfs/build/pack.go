@@ -51,8 +51,8 @@ func (c *compressor) deflate(b []byte) ([]byte, error) {
 	return c.out.Bytes(), nil
 }
 
-// Pieces of blocks that shrink to less than 3/4 stay together. In others each of triedSize bytes
-// or more is tried alone, and taken out if it does not shrink to less than 15/16.
+// Pieces of blocks that shrink to less than 3/4 stay together. In others each of triedSize
+// bytes or more is tried alone, and taken out if it does not shrink to less than 15/16.
 const triedSize = 512
 
 // pack compresses a block. What does not become smaller stays as it is.

@@ -49,7 +49,8 @@ func placeRuns(runs []span) []uint64 {
 	return at
 }
 
-// TestPlaceRandom places random runs: none overlap, big ones are in step, and what is lost is bounded.
+// TestPlaceRandom places random runs: none overlap, big ones are in step, and what is lost
+// is bounded.
 func TestPlaceRandom(t *testing.T) {
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
@@ -97,8 +98,8 @@ func TestPlaceRandom(t *testing.T) {
 	}
 }
 
-// TestHugeInImage builds an image with a file of more than 2 MiB, from the middle of which a part is in place
-// as well.
+// TestHugeInImage builds an image with a file of more than 2 MiB, from the middle of which
+// a part is in place as well.
 func TestHugeInImage(t *testing.T) {
 	src := newTree()
 	src.file("a", noise(1, 5000))
@@ -181,5 +182,25 @@ func TestDedup(t *testing.T) {
 	}
 	if sizes[""] >= sizes["none"] || sizes["xip"] >= sizes["none"]+11*4096+4096 {
 		t.Errorf("sizes are %v", sizes)
+	}
+}
+
+// TestDedupChosen: of a file with several names, and of identical files, all pages are in
+// place that any of them is listed with.
+func TestDedupChosen(t *testing.T) {
+	src := newTree()
+	src.file("a", noise(1, 8*4096))
+	src.file("b", src["a"].data)
+	src["c"] = src["a"]
+	list := Profile{{"a", 0, 1}, {"b", 2 * 4096, 1}, {"b", 3 * 4096, 1}, {"c", 3 * 4096, 1}, {"c", 7 * 4096, 1}}
+	b, _ := image(t, src, Options{XIP: XIP{Profile: list}})
+	im := src.check(t, Options{}, b)
+	for _, p := range []string{"/a", "/b", "/c"} {
+		if got, want := entry(t, im, p).Pages(), "XBXXBBBX"; got != want {
+			t.Errorf("%s: pages are %s, want %s", p, got, want)
+		}
+	}
+	if got := union([]span{{0, 2}, {5, 1}}, []span{{1, 3}, {4, 1}, {9, 2}}); !slices.Equal(got, []span{{0, 6}, {9, 2}}) {
+		t.Errorf("union is %v", got)
 	}
 }

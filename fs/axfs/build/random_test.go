@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestRandomTrees builds random trees with random options, and reads what comes out with both readers.
+// TestRandomTrees builds random trees with random options, and reads what comes out with
+// both readers.
 func TestRandomTrees(t *testing.T) {
 	seeds := uint64(60)
 	if testing.Short() {

@@ -68,8 +68,9 @@ type part struct {
 	spans []span
 }
 
-// read reads parts of files on all cores; another goroutine takes them from parts. work is called for each chunk by one of several goroutines, use
-// for one after the other in the order of parts. The chunk is gone when use returns.
+// read reads parts of files on all cores; another goroutine takes them from parts. work is
+// called for each chunk by one of several goroutines, use for one after the other in the
+// order of parts. The chunk is gone when use returns.
 func (b *builder) read(ctx context.Context, parts iter.Seq[part], hash bool, work, use func(*chunk) error) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	todo := make(chan *chunk)
@@ -157,8 +158,7 @@ func (b *builder) cut(parts iter.Seq[part], send func(*chunk) bool) {
 
 // cutFile is cut for one file.
 func (b *builder) cutFile(p part, in *input, send func(*chunk) bool) bool {
-	full := uint64(int64(p.n.size) / b.pageSize) // pages that a hole can have
-	start, end := int64(0), int64(0)             // data
+	start, end := int64(0), int64(0) // data
 	for _, s := range p.spans {
 		for page := s.page; page < s.end(); {
 			off := int64(page) * b.pageSize
@@ -166,7 +166,7 @@ func (b *builder) cutFile(p part, in *input, send func(*chunk) bool) bool {
 				start, end = data(in, off, int64(p.n.size))
 			}
 			c := &chunk{n: p.n, in: in, span: span{page: page}}
-			holeEnd := min(uint64(start/b.pageSize), full, s.end())
+			holeEnd := min(uint64(start/b.pageSize), s.end()) // a short last page is no hole
 			if holeEnd > page {
 				c.span.n, c.hole = holeEnd-page, true
 			} else {

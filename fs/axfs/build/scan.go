@@ -60,11 +60,11 @@ func (n *inode) path() string {
 // scan reads the tree, breadth first: so siblings have consecutive numbers.
 func (b *builder) scan(ctx context.Context) error {
 	at, err := b.src.Lstat(".")
-	if err != nil {
-		return err
+	if err == nil && !at.Mode.IsDir() {
+		err = errors.New("is not a directory")
 	}
-	if !at.Mode.IsDir() {
-		return errors.New("is not a directory")
+	if err != nil {
+		return wrap("lstat", ".", err)
 	}
 	modes := make(map[modeID]uint64)
 	names := make(map[string]uint64) // names in strings

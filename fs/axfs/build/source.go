@@ -1,7 +1,6 @@
 package build
 
 import (
-	"cmp"
 	"errors"
 	"io"
 	"io/fs"
@@ -30,8 +29,8 @@ type Attr struct {
 // ID is the same for all names of one file. The zero ID is no file's: nothing is known then.
 type ID struct{ Dev, Ino uint64 }
 
-// Reader is an open file. ReadAt may be called by several goroutines, Seek is called by one and knows
-// [SeekData] and [SeekHole], or fails for them.
+// Reader is an open file. ReadAt may be called by several goroutines, Seek is called by one
+// and knows [SeekData] and [SeekHole], or fails for them.
 type Reader interface {
 	io.ReaderAt
 	io.Seeker
@@ -61,13 +60,27 @@ func data(in io.Seeker, off, size int64) (start, end int64) {
 	return min(start, size), min(end, size)
 }
 
-// wrap gives an error its operation and path, once.
+// FileError is an error with a file of the tree.
+type FileError struct {
+	Op   string // "read"
+	Path string // from the tree's root
+	Err  error
+}
+
+// Error has all three.
+func (e *FileError) Error() string { return e.Op + " " + e.Path + ": " + e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *FileError) Unwrap() error { return e.Err }
+
+// wrap gives an error its operation and path. Those of the source go: its paths may be
+// others.
 func wrap(op, path string, err error) error {
+	if pe, ok := err.(*fs.PathError); ok {
+		return &FileError{pe.Op, path, pe.Err}
+	}
 	if err == nil {
 		return nil
 	}
-	if pe, ok := err.(*fs.PathError); ok {
-		return &fs.PathError{Op: cmp.Or(pe.Op, op), Path: path, Err: pe.Err}
-	}
-	return &fs.PathError{Op: op, Path: path, Err: err}
+	return &FileError{op, path, err}
 }

@@ -25,7 +25,8 @@ type XIP struct {
 	Mode Mode
 
 	// Globs are patterns of package path for files: one with a slash in it matches the path
-	// from the root, one without any element of it. What matches a directory chooses all files below it.
+	// from the root, one without any element of it. What matches a directory chooses all
+	// files below it.
 	Globs []string
 
 	Profile      Profile // pages

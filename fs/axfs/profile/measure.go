@@ -43,8 +43,8 @@ type Point struct {
 // curveSteps is the number of steps of the curve.
 const curveSteps = 20
 
-// Measure builds the images of the report and keeps none. o says how; its fields XIP, OnPage and
-// Second are not used.
+// Measure builds the images of the report and keeps none. o says how; its fields XIP,
+// OnPage and Second are not used.
 func Measure(ctx context.Context, src build.Source, list build.Profile, o build.Options) (*Report, error) {
 	o.Second = nil
 	m := measurer{src: src, o: o}

@@ -91,7 +91,8 @@ func openImage(t *testing.T, src tree, o build.Options, touched func(uint64, int
 	return f
 }
 
-// TestRecorder reads and maps files of an image, and finds the pages in the list, and none else.
+// TestRecorder reads and maps files of an image, and finds the pages in the list, and none
+// else.
 func TestRecorder(t *testing.T) {
 	var rec Recorder
 	f := openImage(t, newTree(t), build.Options{}, rec.Touched)

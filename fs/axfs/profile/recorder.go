@@ -21,12 +21,12 @@ const pageSize = 4096
 // manyPages is how many pages a range may have to be counted page by page at once.
 const manyPages = 256
 
-// Recorder notes which pages are touched. Its method Touched is made for godax.Options.Touched and
-// vfs.Config.Touched. The zero value is ready.
+// Recorder notes which pages are touched. Its method Touched is made for
+// godax.Options.Touched and vfs.Config.Touched. The zero value is ready.
 //
-// What it sees depends on who asks. A program over a FUSE mount without read-ahead asks for each page
-// once, when it touches it first: the kernel keeps it. A mapping of this process is filled when it is
-// made, so all its pages count.
+// What it sees depends on who asks. A program over a FUSE mount without read-ahead asks for
+// each page once, when it touches it first: the kernel keeps it. A mapping of this process
+// is filled when it is made, so all its pages count.
 type Recorder struct {
 	mu    sync.Mutex // guards what follows
 	files map[uint64]*touches
@@ -96,8 +96,8 @@ func (t *touches) lines(p string, size int64) build.Profile {
 // errTwice is a directory in itself, in a damaged file system.
 var errTwice = errors.New("directory was met before under another name")
 
-// Profile is the page list of what was touched so far. It walks the file system for the names; a
-// file with several gets all its pages under the first one.
+// Profile is the page list of what was touched so far. It walks the file system for the
+// names; a file with several gets all its pages under the first one.
 func (r *Recorder) Profile(m *vfs.Mount) (build.Profile, error) {
 	root, err := m.Root()
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"godax/dax"
+	"godax/internal/daxtest"
 	"godax/internal/daxtest/blockfs"
 	"godax/internal/daxtest/sched"
 	"godax/pmem"
@@ -183,34 +184,13 @@ func (w *world) durable(what string, f *blockfs.File, want []byte) {
 	}
 }
 
-func load(t testing.TB, v *sim.View, off int64, n int) []byte {
-	t.Helper()
-	b := bytes.Repeat([]byte{0xaa}, n)
-	if err := v.Load(ctx, b, off); err != nil {
-		t.Fatalf("load of %d bytes at %d: %v", n, off, err)
-	}
-	return b
-}
-
-func store(t testing.TB, v *sim.View, b []byte, off int64) {
-	t.Helper()
-	if err := v.Store(ctx, b, off); err != nil {
-		t.Fatalf("store of %d bytes at %d: %v", len(b), off, err)
-	}
-}
-
-func equal(t testing.TB, what string, got, want []byte) {
-	t.Helper()
-	if bytes.Equal(got, want) {
-		return
-	}
-	for i := range min(len(got), len(want)) {
-		if got[i] != want[i] {
-			t.Fatalf("%s: byte %d of %d is %#x, want %#x", what, i, len(got), got[i], want[i])
-		}
-	}
-	t.Fatalf("%s: %d bytes, want %d", what, len(got), len(want))
-}
+// What tests of several packages have in common.
+var (
+	equal = daxtest.Equal
+	isErr = daxtest.IsErr
+	load  = daxtest.Load
+	store = daxtest.Store
+)
 
 // pages makes n pages, each full of one byte: first, first+1, ...
 func pages(first byte, n int) []byte {
@@ -219,13 +199,6 @@ func pages(first byte, n int) []byte {
 		b = append(b, bytes.Repeat([]byte{first + byte(i)}, pageSize)...)
 	}
 	return b
-}
-
-func isErr(t testing.TB, err, want error) {
-	t.Helper()
-	if !errors.Is(err, want) {
-		t.Fatalf("got error %v, want %v", err, want)
-	}
 }
 
 // eachOrder runs the test with small and with huge slots that the file's pages fill.

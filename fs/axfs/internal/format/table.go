@@ -1,6 +1,9 @@
 package format
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // Table is a byte table: an array of unsigned numbers of 1 to 8 bytes each. The zero
 // value is empty.
@@ -38,7 +41,18 @@ func (t Table) At(i uint64) (v uint64, ok bool) {
 		}
 		return v, true
 	}
-	for _, c := range t.b[i*t.depth:][:t.depth] {
+	b := t.b[i*t.depth:][:t.depth]
+	switch t.depth { // the widths that builders like best
+	case 1:
+		return uint64(b[0]), true
+	case 2:
+		return uint64(binary.BigEndian.Uint16(b)), true
+	case 4:
+		return uint64(binary.BigEndian.Uint32(b)), true
+	case 8:
+		return binary.BigEndian.Uint64(b), true
+	}
+	for _, c := range b {
 		v = v<<8 | uint64(c)
 	}
 	return v, true

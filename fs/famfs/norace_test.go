@@ -1,0 +1,5 @@
+//go:build !race
+
+package famfs
+
+const raceEnabled = false
