@@ -34,7 +34,7 @@ func serveChild(what string) error {
 	if err != nil {
 		return err
 	}
-	s, err := fusefs.Mount(string(dir), f.VFS(), fusefs.Options{Cache: fusefs.CacheExclusive})
+	s, err := fusefs.Mount(string(dir), f.VFS(), fusefs.Options{Cache: fusefs.CacheExclusive, AllowOther: true, Flags: []string{"suid", "dev"}})
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
@@ -44,7 +44,7 @@ func serveChild(what string) error {
 }
 
 // startServer starts such a process, and returns when it has mounted.
-func startServer(t *testing.T, image, dir string) *exec.Cmd {
+func startServer(t testing.TB, image, dir string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), serverEnv+"="+image+"\n"+dir)
