@@ -158,6 +158,10 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 func (s *Server) Unmount() error {
 	select {
 	case <-s.done:
+		// Of a connection that was aborted the mount is left, and answers so.
+		if unix.Statfs(s.dir, new(unix.Statfs_t)) == unix.ENOTCONN {
+			return unmountDir(s.dir, true)
+		}
 		return nil
 	default:
 	}
