@@ -11,8 +11,6 @@ import (
 	"testing"
 
 	"godax"
-	"godax/fs/ext"
-	"godax/pmem"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,27 +47,6 @@ func TestMain(m *testing.M) {
 		os.RemoveAll(benchDir)
 	}
 	os.Exit(code)
-}
-
-// newImage makes an ext2 image of the given size in the folder and opens it.
-func newImage(path string, size int64, blockSize int, o godax.Options) (*godax.FS, error) {
-	if err := os.WriteFile(path, nil, 0o644); err != nil {
-		return nil, err
-	}
-	if err := os.Truncate(path, size); err != nil {
-		return nil, err
-	}
-	dev, err := pmem.Open(path, pmem.Options{})
-	if err != nil {
-		return nil, err
-	}
-	if err := ext.Format(dev, ext.FormatOptions{BlockSize: blockSize}); err != nil {
-		return nil, err
-	}
-	if err := dev.Close(); err != nil {
-		return nil, err
-	}
-	return godax.Open(path, o)
 }
 
 func (b *benchImage) make() (err error) {

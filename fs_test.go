@@ -132,6 +132,27 @@ func populate(t testing.TB, f *godax.FS) {
 	must(t, f.Mkdir("void", 0o700))
 }
 
+// newImage makes an ext2 image of the given size in the folder and opens it.
+func newImage(path string, size int64, blockSize int, o godax.Options) (*godax.FS, error) {
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		return nil, err
+	}
+	if err := os.Truncate(path, size); err != nil {
+		return nil, err
+	}
+	dev, err := pmem.Open(path, pmem.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if err := ext.Format(dev, ext.FormatOptions{BlockSize: blockSize}); err != nil {
+		return nil, err
+	}
+	if err := dev.Close(); err != nil {
+		return nil, err
+	}
+	return godax.Open(path, o)
+}
+
 func TestFSInterface(t *testing.T) {
 	each(t, func(t *testing.T, f *godax.FS) {
 		populate(t, f)
