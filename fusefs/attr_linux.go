@@ -74,7 +74,7 @@ func (f *fileSystem) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fu
 
 // attr answers with a node's attributes.
 func (f *fileSystem) attr(cancel <-chan struct{}, n *node, out *fuse.AttrOut) fuse.Status {
-	a, err := f.attrOf(cancel, n)
+	a, err := f.attrOf(cancel, n.Node)
 	if err != nil {
 		return status(err)
 	}
@@ -86,7 +86,7 @@ func (f *fileSystem) attr(cancel <-chan struct{}, n *node, out *fuse.AttrOut) fu
 }
 
 // attrOf waits for the attributes.
-func (f *fileSystem) attrOf(cancel <-chan struct{}, n *node) (a vfs.Attr, err error) {
+func (f *fileSystem) attrOf(cancel <-chan struct{}, n *vfs.Node) (a vfs.Attr, err error) {
 	err = f.wait(cancel, func(ctx context.Context) (err error) {
 		a, err = n.AttrContext(ctx)
 		return err
@@ -100,7 +100,7 @@ func (f *fileSystem) Statx(cancel <-chan struct{}, in *fuse.StatxIn, out *fuse.S
 	if n == nil {
 		return fuse.Status(unix.ESTALE)
 	}
-	a, err := f.attrOf(cancel, n)
+	a, err := f.attrOf(cancel, n.Node)
 	if err != nil {
 		return status(err)
 	}

@@ -357,6 +357,34 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// TestAbort: after the end of the connection the server ends, and Unmount takes the dead mount
+// away.
+func TestAbort(t *testing.T) {
+	needFuse(t)
+	m := mountImage(t, newImage(t, 8<<20, 4096), fusefs.Options{})
+	f, err := unix.Open(m.dir, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Abort(); err != nil {
+		t.Skipf("no fusectl: %v", err)
+	}
+	m.Wait()
+	if err := os.Mkdir(m.path("x"), 0o700); !errors.Is(err, syscall.ENOTCONN) {
+		t.Errorf("a call afterwards: %v", err)
+	}
+	if err := m.Unmount(); err != nil {
+		t.Error(err)
+	}
+	if isMount(m.dir) {
+		t.Error("still mounted")
+	}
+	if err := unix.Close(f); err != nil {
+		t.Error(err)
+	}
+	m.closeClean(t)
+}
+
 // TestMountErrors: what cannot be mounted, and on what.
 func TestMountErrors(t *testing.T) {
 	needFuse(t)

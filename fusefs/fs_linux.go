@@ -60,8 +60,12 @@ func nodeID(root, ino uint64) uint64 {
 func (f *fileSystem) Init(s *fuse.Server) { f.server = s }
 
 // enter tells the kernel of an inode, and takes over the reference.
-func (f *fileSystem) enter(n *vfs.Node, out *fuse.EntryOut) fuse.Status {
-	a := n.Attr()
+func (f *fileSystem) enter(cancel <-chan struct{}, n *vfs.Node, out *fuse.EntryOut) fuse.Status {
+	a, err := f.attrOf(cancel, n)
+	if err != nil {
+		n.Put()
+		return status(err)
+	}
 	taken, st := f.entered(n, &a, out)
 	if !taken {
 		n.Put()
@@ -92,7 +96,7 @@ func (f *fileSystem) entered(n *vfs.Node, a *vfs.Attr, out *fuse.EntryOut) (take
 }
 
 // Lookup implements [fuse.RawFileSystem].
-func (f *fileSystem) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+func (f *fileSystem) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	dir := f.nodes.get(in.NodeId)
 	if dir == nil {
 		return fuse.Status(unix.ESTALE)
@@ -104,7 +108,7 @@ func (f *fileSystem) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, o
 	} else if no != 0 {
 		return fuse.Status(no)
 	}
-	return f.enter(n, out)
+	return f.enter(cancel, n, out)
 }
 
 // Forget implements [fuse.RawFileSystem].

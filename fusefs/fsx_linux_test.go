@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	fsxOps   = flag.Int("fsx.ops", 0, "operations of each fsx; 0 is 8000")
+	fsxOps   = flag.Int("fsx.ops", 0, "operations of each fsx; 0 is 3000")
 	fsxBlock = flag.Int("fsx.block", 0, "block size of fsx; 0 is each")
 	fsxSeed  = flag.Uint64("fsx.seed", 0, "seed of fsx; 0 is a new one")
 )
@@ -44,7 +44,7 @@ func TestFsx(t *testing.T) {
 				}
 				ops := *fsxOps
 				if ops == 0 {
-					ops = 8000
+					ops = 3000
 				}
 				if mode == fusefs.CacheNone {
 					ops /= 4

@@ -34,7 +34,7 @@ func serveChild(what string) error {
 	if err != nil {
 		return err
 	}
-	s, err := fusefs.Mount(string(dir), f.VFS(), fusefs.Options{Cache: fusefs.CacheExclusive})
+	s, err := fusefs.Mount(string(dir), f.VFS(), fusefs.Options{Cache: fusefs.CacheExclusive, AllowOther: true, Flags: []string{"suid", "dev"}})
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
@@ -44,7 +44,7 @@ func serveChild(what string) error {
 }
 
 // startServer starts such a process, and returns when it has mounted.
-func startServer(t *testing.T, image, dir string) *exec.Cmd {
+func startServer(t testing.TB, image, dir string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), serverEnv+"="+image+"\n"+dir)
@@ -68,14 +68,13 @@ func startServer(t *testing.T, image, dir string) *exec.Cmd {
 // synced under a name stays: a file is written once.
 type load struct {
 	dir string
-	r   *rand.Rand
 
 	mu   sync.Mutex
 	kept map[string][]byte // guarded by mu
 }
 
-func (l *load) run(worker int) {
-	r := rand.New(rand.NewPCG(l.r.Uint64(), uint64(worker)))
+func (l *load) run(worker int, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, uint64(worker)))
 	dir := filepath.Join(l.dir, fmt.Sprintf("w%d-%d", worker, r.Uint32()))
 	if os.Mkdir(dir, 0o755) != nil {
 		return
@@ -137,10 +136,11 @@ func TestKill(t *testing.T) {
 		image := newImage(t, 256<<20, []int{4096, 1024, 2048}[round%3])
 		dir := t.TempDir()
 		cmd := startServer(t, image, dir)
-		l := &load{dir: dir, r: r, kept: map[string][]byte{}}
+		l := &load{dir: dir, kept: map[string][]byte{}}
 		var workers sync.WaitGroup
 		for w := range 4 {
-			workers.Go(func() { l.run(w) })
+			seed := r.Uint64()
+			workers.Go(func() { l.run(w, seed) })
 		}
 		time.Sleep(time.Duration(20+r.IntN(400)) * time.Millisecond) // the moment is not to be planned
 		if err := cmd.Process.Kill(); err != nil {

@@ -19,7 +19,7 @@ func newInode(in *fuse.InHeader, mode fs.FileMode, umask uint32) vfs.NewInode {
 }
 
 // make makes an inode in a directory and tells the kernel of it.
-func (f *fileSystem) make(dir uint64, name string, ni vfs.NewInode, out *fuse.EntryOut) fuse.Status {
+func (f *fileSystem) make(cancel <-chan struct{}, dir uint64, name string, ni vfs.NewInode, out *fuse.EntryOut) fuse.Status {
 	d := f.nodes.get(dir)
 	if d == nil {
 		return fuse.Status(unix.ESTALE)
@@ -28,11 +28,11 @@ func (f *fileSystem) make(dir uint64, name string, ni vfs.NewInode, out *fuse.En
 	if err != nil {
 		return status(err)
 	}
-	return f.enter(n, out)
+	return f.enter(cancel, n, out)
 }
 
 // Mknod implements [fuse.RawFileSystem].
-func (f *fileSystem) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
+func (f *fileSystem) Mknod(cancel <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
 	mode, ok := fromKernel(in.Mode)
 	if !ok || mode.IsDir() || mode.Type() == fs.ModeSymlink {
 		return fuse.EINVAL
@@ -41,20 +41,20 @@ func (f *fileSystem) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out
 	if mode&fs.ModeDevice != 0 {
 		ni.RdevMajor, ni.RdevMinor = decodeDev(in.Rdev)
 	}
-	return f.make(in.NodeId, name, ni, out)
+	return f.make(cancel, in.NodeId, name, ni, out)
 }
 
 // Mkdir implements [fuse.RawFileSystem].
-func (f *fileSystem) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
+func (f *fileSystem) Mkdir(cancel <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
 	mode, _ := fromKernel(in.Mode &^ syscall.S_IFMT)
-	return f.make(in.NodeId, name, newInode(&in.InHeader, fs.ModeDir|mode, in.Umask), out)
+	return f.make(cancel, in.NodeId, name, newInode(&in.InHeader, fs.ModeDir|mode, in.Umask), out)
 }
 
 // Symlink implements [fuse.RawFileSystem].
-func (f *fileSystem) Symlink(_ <-chan struct{}, in *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
+func (f *fileSystem) Symlink(cancel <-chan struct{}, in *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
 	ni := newInode(in, fs.ModeSymlink|0o777, 0)
 	ni.Target = target
-	return f.make(in.NodeId, name, ni, out)
+	return f.make(cancel, in.NodeId, name, ni, out)
 }
 
 // Create implements [fuse.RawFileSystem]. The kernel asks if it knows of nothing by the name;
@@ -82,7 +82,7 @@ func (f *fileSystem) Create(cancel <-chan struct{}, in *fuse.CreateIn, name stri
 		n.Put()
 		return status(err)
 	}
-	if st := f.enter(n, &out.EntryOut); st != fuse.OK {
+	if st := f.enter(cancel, n, &out.EntryOut); st != fuse.OK {
 		return status(errors.Join(syscall.Errno(st), h.Close()))
 	}
 	f.opened(h, &out.OpenOut)
@@ -90,7 +90,7 @@ func (f *fileSystem) Create(cancel <-chan struct{}, in *fuse.CreateIn, name stri
 }
 
 // Link implements [fuse.RawFileSystem].
-func (f *fileSystem) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
+func (f *fileSystem) Link(cancel <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
 	d, n := f.nodes.get(in.NodeId), f.nodes.get(in.Oldnodeid)
 	if d == nil || n == nil {
 		return fuse.Status(unix.ESTALE)
@@ -99,7 +99,7 @@ func (f *fileSystem) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *
 		return status(err)
 	}
 	n.Ref()
-	return f.enter(n.Node, out)
+	return f.enter(cancel, n.Node, out)
 }
 
 // Unlink implements [fuse.RawFileSystem].

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"godax/fusefs"
+	"godax/internal/daxtest"
 	"godax/internal/posixtest"
 )
 
@@ -24,15 +24,28 @@ func TestRules(t *testing.T) {
 	for _, bs := range []int{1024, 2048, 4096} {
 		t.Run(fmt.Sprint(bs), func(t *testing.T) {
 			want := kernelLines(t, bs)
-			m := mountImage(t, newImage(t, 64<<20, bs), fusefs.Options{AllowOther: true, Cache: fusefs.CacheExclusive, Flags: []string{"suid", "dev"}})
-			if err := os.Chmod(m.dir, 0o755); err != nil {
-				t.Fatal(err)
+			// A rule runs a program. The server is a process of its own: while this one starts a
+			// program the runtime may have no thread that could answer the kernel.
+			image, dir := newImage(t, 64<<20, bs), t.TempDir()
+			server := startServer(t, image, dir)
+			if err := os.Chmod(dir, 0o755); err != nil {
+				t.Error(err)
 			}
-			openParents(t, m.dir)
-			got, err := posixtest.Run(m.dir)
+			openParents(t, dir)
+			got, err := posixtest.Run(dir)
 			if err != nil {
-				t.Fatal(err)
+				t.Error(err)
 			}
+			if err := unix.Unmount(dir, 0); err != nil {
+				t.Errorf("unmount: %v", err)
+				if err := unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := server.Wait(); err != nil {
+				t.Errorf("the server: %v", err)
+			}
+			daxtest.FsckFile(t, image)
 			if len(want) < 400 {
 				t.Errorf("only %d lines", len(want))
 			}
@@ -48,7 +61,6 @@ func TestRules(t *testing.T) {
 					t.Errorf("\n ours   %s\n kernel %s", g, w)
 				}
 			}
-			m.closeClean(t)
 		})
 	}
 }

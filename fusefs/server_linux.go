@@ -56,7 +56,11 @@ func Mount(dir string, m *vfs.Mount, o Options) (_ *Server, err error) {
 		close(s.done)
 	}()
 	if err := s.settle(&o); err != nil {
-		return nil, errors.Join(err, unmountDir(dir, true))
+		if uerr := unmountDir(dir, true); uerr != nil {
+			return nil, errors.Join(err, uerr)
+		}
+		s.Wait()
+		return nil, err
 	}
 	return s, nil
 }
@@ -91,15 +95,14 @@ func (s *Server) mount(o *Options) (err error) {
 	case err == nil:
 		// The name makes go-fuse use the descriptor as it is. It must not mount.
 		s.raw, err = fuse.NewServer(metered{s.fs, &s.ops}, "/dev/fd/"+strconv.Itoa(fd), o.fuseOptions())
-		if err != nil {
-			err = errors.Join(err, unix.Close(fd), unmountDir(s.dir, true))
+		if err != nil { // it has closed the descriptor
+			err = errors.Join(err, unmountDir(s.dir, true))
 		}
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
-		fo := o.fuseOptions()
 		if o.Subtype == "-" {
 			return fmt.Errorf("a mount without a subtype needs CAP_SYS_ADMIN: %w", err)
 		}
-		s.raw, err = fuse.NewServer(metered{s.fs, &s.ops}, s.dir, fo)
+		s.raw, err = fuse.NewServer(metered{s.fs, &s.ops}, s.dir, o.fuseOptions())
 	}
 	return err
 }
@@ -155,6 +158,10 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 func (s *Server) Unmount() error {
 	select {
 	case <-s.done:
+		// Of a connection that was aborted the mount is left, and answers so.
+		if unix.Statfs(s.dir, new(unix.Statfs_t)) == unix.ENOTCONN {
+			return unmountDir(s.dir, true)
+		}
 		return nil
 	default:
 	}
@@ -179,16 +186,18 @@ func (s *Server) Shutdown() error {
 		return err
 	}
 	// Forced, the kernel ends the connection, whether or not it can unmount then.
-	if ferr := unix.Unmount(s.dir, unix.MNT_FORCE); ferr != nil && ferr != unix.EBUSY {
+	switch ferr := unix.Unmount(s.dir, unix.MNT_FORCE); ferr {
+	case nil:
+		s.Wait()
+		return nil
+	case unix.EBUSY:
+	default:
 		if s.Abort() != nil {
 			return err
 		}
 	}
 	s.Wait()
-	if err := unmountDir(s.dir, true); err != nil && !errors.Is(err, unix.EINVAL) {
-		return err
-	}
-	return nil
+	return unmountDir(s.dir, true)
 }
 
 // flush makes the kernel write pages that were stored to through mappings.

@@ -86,7 +86,12 @@ func (f *fileSystem) append(cancel <-chan struct{}, h *vfs.Handle, in *fuse.Writ
 		return n, err
 	})
 	if done > 0 && end-int64(done) != int64(in.Offset) {
-		go f.NodeChanged(h.Node(), 0, -1) // the kernel holds pages locked until it has the answer
+		n := h.Node()
+		n.Ref()
+		go func() { // the kernel holds pages locked until it has the answer
+			defer n.Put()
+			f.NodeChanged(n, 0, -1)
+		}()
 	}
 	return done, st
 }

@@ -69,7 +69,8 @@ func (n *Node) ReadDir(pos uint64, yield func(Dirent) bool) error {
 }
 
 // ReadDirNodes is ReadDir with the inode of each entry and its attributes. An inode that cannot
-// be read is nil. keep says that yield has taken the reference over.
+// be read, or that is changing at the moment, is nil. keep says that yield has taken the
+// reference over.
 func (n *Node) ReadDirNodes(pos uint64, yield func(e Dirent, child *Node, a Attr) (more, keep bool)) error {
 	return n.ReadDir(pos, func(e Dirent) bool {
 		child, err := n.childLocked(e.Name, e.Ino)
@@ -77,7 +78,14 @@ func (n *Node) ReadDirNodes(pos uint64, yield func(e Dirent, child *Node, a Attr
 			more, _ := yield(e, nil, Attr{})
 			return more
 		}
-		more, keep := yield(e, child, child.Attr())
+		if !child.mu.TryRLock() {
+			child.Put()
+			more, _ := yield(e, nil, Attr{})
+			return more
+		}
+		a := child.inode.Attr()
+		child.mu.RUnlock()
+		more, keep := yield(e, child, a)
 		if !keep {
 			child.Put()
 		}

@@ -336,3 +336,65 @@ func TestMountinfo(t *testing.T) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
+
+// TestMountTypes mounts what the other drivers have: axfs, whose every file is as the host made
+// it, and famfs, whose files are written in place.
+func TestMountTypes(t *testing.T) {
+	m := newMountTest(t)
+	t.Run("axfs", func(t *testing.T) {
+		tree := filepath.Join(t.TempDir(), "tree")
+		if err := os.MkdirAll(filepath.Join(tree, "dir"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 20 {
+			b := bytes.Repeat([]byte(fmt.Sprintln("line", i)), i*1000)
+			if err := os.WriteFile(filepath.Join(tree, "dir", fmt.Sprint("f", i)), b, 0o640); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink("dir/f3", filepath.Join(tree, "link")); err != nil {
+			t.Fatal(err)
+		}
+		image := filepath.Join(t.TempDir(), "image.axfs")
+		mustRun(t, "mkfs", "axfs", tree, image)
+		m.must("mount", image, m.dir) // read-only without being told
+		want, _ := hostManifest(t, tree)
+		for range 2 {
+			got, _ := hostManifest(t, m.dir)
+			if diff := firstDifference(noDirSizes(got), noDirSizes(want)); diff != "" {
+				t.Errorf("the mount and the tree differ in %s", diff)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(m.dir, "new"), nil, 0o600); !errors.Is(err, syscall.EROFS) {
+			t.Errorf("write: %v", err)
+		}
+		m.must("umount", m.dir)
+	})
+	t.Run("famfs", func(t *testing.T) {
+		image := filepath.Join(t.TempDir(), "image")
+		mustRun(t, "mkfs", "famfs", "--size", "64M", image)
+		mustRun(t, "create", "--size", "3M", image+":/table")
+		m.must("mount", image, m.dir)
+		f, err := os.OpenFile(filepath.Join(m.dir, "table"), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte("in place"), 2<<20); err != nil {
+			t.Error(err)
+		}
+		b := make([]byte, 8)
+		if _, err := f.ReadAt(b, 2<<20); err != nil || string(b) != "in place" {
+			t.Errorf("%q, %v", b, err)
+		}
+		if _, err := f.WriteAt([]byte("x"), 3<<20); err == nil {
+			t.Error("a file of a fixed size grew")
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+		m.must("umount", m.dir)
+		if got := mustRun(t, "cat", image+":/table"); len(got) != 3<<20 || got[2<<20:][:8] != "in place" {
+			t.Errorf("%d bytes", len(got))
+		}
+	})
+}

@@ -420,3 +420,39 @@ func TestReadOnlyRefusesChanges(t *testing.T) {
 func second(_ int, err error) error { return err }
 
 func isNotClean(err error) bool { return errors.Is(err, vfs.ErrNotClean) }
+
+// TestKeepSize: storage without a change of the size, as far as the format can: up to the end
+// of the last block.
+func TestKeepSize(t *testing.T) {
+	ctx := context.Background()
+	for _, bs := range []int{1024, 4096} {
+		f := newFS(t, 4<<20, bs, "iomap")
+		fl := f.create("file")
+		if err := fl.Truncate(ctx, 10_000); err != nil {
+			t.Fatal(err)
+		}
+		end := (10_000 + int64(bs) - 1) / int64(bs) * int64(bs)
+		for _, tt := range []struct {
+			off, n int64
+			want   error
+		}{
+			{0, 5000, nil},
+			{9000, end - 9000, nil},
+			{9000, end - 9000 + 1, syscall.ENOTSUP},
+			{10_000, 1, syscall.ENOTSUP},
+			{1 << 30, 1, syscall.ENOTSUP},
+		} {
+			if err := fl.Allocate(ctx, vfs.AllocKeepSize, tt.off, tt.n); !errors.Is(err, tt.want) {
+				t.Errorf("blocks of %d: %d bytes at %d: %v, want %v", bs, tt.n, tt.off, err, tt.want)
+			}
+		}
+		if a := fl.Attr(); a.Size != 10_000 || a.Blocks == 0 {
+			t.Errorf("blocks of %d: %d bytes, %d sectors", bs, a.Size, a.Blocks)
+		}
+		if e, err := fl.Extent(9999); err != nil || e.Kind != vfs.ExtentData {
+			t.Errorf("blocks of %d: the last byte: %+v, %v", bs, e, err)
+		}
+		f.evict(fl)
+		f.closeClean()
+	}
+}

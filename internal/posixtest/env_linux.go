@@ -141,7 +141,13 @@ func (e *Env) as(uid, gid int, groups []uint32, f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread keeps the user and dies
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() { // the first thread does not die
+			defer runtime.UnlockOSThread()
+			e.as(uid, gid, groups, f)
+			return
+		}
+		// Never unlocked: the thread keeps the user, and dies with the goroutine.
 		if err := become(uid, gid, groups); err != nil {
 			e.must(err)
 			return
