@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// needProfile skips a test where nothing can be mounted.
 // needProfile skips the test where it cannot mount, and gives it a directory of its own to
 // mount in.
 func needProfile(t *testing.T) {
