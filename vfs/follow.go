@@ -2,16 +2,6 @@ package vfs
 
 import "io/fs"
 
-// Opener is the ability of an [Inode] to refuse being opened; the default is that every
-// file can be.
-type Opener interface {
-	// Open is called before each open. write is set if stores are to follow. It takes no
-	// count: there is no call for the other end.
-	//
-	// Locks: none.
-	Open(write bool) error
-}
-
 // Change is a file or directory that others have published, or something that happened to
 // the medium if Ino is 0.
 type Change struct {

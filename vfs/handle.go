@@ -98,6 +98,9 @@ func (n *Node) Open(ctx context.Context, flag int, name string) (*Handle, error)
 	}
 	m.refLocked(n)
 	m.handles[h] = struct{}{}
+	if write {
+		n.writers++
+	}
 	m.mu.Unlock()
 	if flag&os.O_TRUNC != 0 {
 		if err := n.Truncate(ctx, 0); err != nil {
@@ -142,7 +145,14 @@ func (h *Handle) Close() error {
 	m := h.n.m
 	m.mu.Lock()
 	delete(m.handles, h)
+	if h.Writable() {
+		h.n.writers--
+	}
+	last := h.Writable() && h.n.writers == 0
 	m.mu.Unlock()
+	if r, ok := h.n.inode.(Releaser); ok && last {
+		r.Release()
+	}
 	h.n.Put()
 	return nil
 }

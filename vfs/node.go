@@ -66,6 +66,7 @@ type Node struct {
 
 	// Guarded by m.mu.
 	refs       int
+	writers    int // Handles open for writing
 	state      state
 	prev, next *Node // in m.idle, if refs is 0 and the state is live
 }

@@ -59,6 +59,66 @@ func TestOpener(t *testing.T) {
 	}
 }
 
+// kept is a file system whose files say when they are released.
+type kept struct {
+	picky
+	released int
+}
+
+type keptFile struct {
+	vfs.File
+	fs *kept
+}
+
+func (f keptFile) Release() { f.fs.released++ }
+
+func (k *kept) Inode(ino uint64) (vfs.Inode, error) {
+	in, err := k.FS.Inode(ino)
+	if f, ok := in.(vfs.File); ok && in.Attr().Mode.IsRegular() {
+		return keptFile{f, k}, err
+	}
+	return in, err
+}
+
+// TestReleaser: the last of those who have a file open for writing ends it, whoever reads
+// it still.
+func TestReleaser(t *testing.T) {
+	dev, err := sim.New(1 << 20)
+	must(t, err)
+	defer dev.Close()
+	k := &kept{picky: picky{memfs.New(dev)}}
+	_, err = k.Driver().Mount(dev, vfs.MountOptions{})
+	must(t, err)
+	m, err := vfs.NewMount(k, vfs.Config{Idle: -1})
+	must(t, err)
+	defer m.Close(ctx)
+	create(t, m, "x", 0)
+	n, err := m.Resolve("x", vfs.FollowAll)
+	must(t, err)
+	defer n.Put()
+	open := func(flag int) *vfs.Handle {
+		t.Helper()
+		h, err := n.Open(ctx, flag, "x")
+		must(t, err)
+		return h
+	}
+	k.released = 0
+	reader, one, two := open(os.O_RDONLY), open(os.O_WRONLY), open(os.O_RDWR)
+	must(t, one.Close())
+	if k.released != 0 {
+		t.Error("released with a writer left")
+	}
+	must(t, two.Close())
+	if k.released != 1 {
+		t.Errorf("released %d times after the last writer", k.released)
+	}
+	must(t, reader.Close())
+	must(t, open(os.O_APPEND|os.O_WRONLY).Close())
+	if k.released != 2 {
+		t.Errorf("released %d times after another writer", k.released)
+	}
+}
+
 func TestReport(t *testing.T) {
 	var r vfs.Report
 	if _, any := r.Worst(); any {

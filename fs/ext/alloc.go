@@ -161,6 +161,13 @@ func (in *inode) chunkGoal(start uint64) uint64 {
 	return in.fs.groups[in.homeGroup()].first
 }
 
+// Release implements [vfs.Releaser]: nobody has the file open to make it grow.
+func (in *inode) Release() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.dropWindow()
+}
+
 // dropWindow gives the inode's window back.
 //
 // Locks: in.mu exclusive.

@@ -21,7 +21,7 @@ type group struct {
 	freeInodes uint32
 	dirs       uint32
 	noChunk    bool      // no whole chunk is free; reset when a block is freed
-	windows    []*window // kept for files that grow
+	windows    []*window // kept for files that grow; by place, apart from each other
 }
 
 // window is a run of free blocks that one inode keeps in memory for its growth:
@@ -82,33 +82,44 @@ func (f *FS) addFreeLocked(g *group, d int64) error {
 	return f.st.put16(g.desc+extfmt.GroupFreeBlocks, uint16(g.free))
 }
 
-// reserveLocked makes a window of blocks of g, which are free.
+// reserveLocked makes a window of blocks of g, which are free and in nobody's window.
 func (g *group) reserveLocked(lblk, pblk, n uint64) *window {
 	w := &window{lblk: lblk, pblk: pblk, n: n, group: g}
-	g.windows = append(g.windows, w)
+	g.windows = slices.Insert(g.windows, g.firstEndingLocked(pblk), w)
 	return w
 }
 
 // dropLocked forgets a window, if it is still there.
 func (g *group) dropLocked(w *window) {
-	if i := slices.Index(g.windows, w); i >= 0 {
+	if i := g.firstEndingLocked(w.pblk); i < len(g.windows) && g.windows[i] == w {
 		g.windows = slices.Delete(g.windows, i, i+1)
 		g.noChunk = false
 	}
 }
 
+// firstEndingLocked is the index of the first window that ends behind block b.
+func (g *group) firstEndingLocked(b uint64) int {
+	i, _ := slices.BinarySearchFunc(g.windows, b, func(w *window, b uint64) int {
+		if w.pblk+w.n <= b {
+			return -1
+		}
+		return 1
+	})
+	return i
+}
+
 // clipLocked returns how many of the n blocks at b come before somebody else's
 // window; 0 and the window's end if b lies in one.
 func (g *group) clipLocked(b, n uint64, own *window) (k, skip uint64) {
-	for _, w := range g.windows {
-		if w == own {
-			continue
-		}
-		if b >= w.pblk && b-w.pblk < w.n {
+	for _, w := range g.windows[g.firstEndingLocked(b):] {
+		switch {
+		case w.pblk >= b+n:
+			return n, 0
+		case w == own:
+		case w.pblk > b:
+			return w.pblk - b, 0
+		default:
 			return 0, w.pblk + w.n
-		}
-		if w.pblk > b && w.pblk-b < n {
-			n = w.pblk - b
 		}
 	}
 	return n, 0
