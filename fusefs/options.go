@@ -46,7 +46,7 @@ type Options struct {
 	// not at all. It is no matter of correctness: what changes is told to the kernel.
 	Timeout time.Duration
 
-	// ReadAhead is how many bytes the kernel may read in advance; 0 means 1 MiB if the
+	// ReadAhead is how many bytes the kernel may read in advance; 0 means 2 MiB if the
 	// process may set that, else what the kernel allows; negative none.
 	ReadAhead int
 

@@ -139,10 +139,11 @@ func (s *Server) settle(o *Options) error {
 	return errors.Join(err, unix.Close(fd))
 }
 
-// setReadAhead raises the kernel's read-ahead to the size of a request, if it lets us.
+// setReadAhead raises the kernel's read-ahead to two requests, one being answered while the
+// other is copied to the reader, if it lets us.
 func (s *Server) setReadAhead(dev uint64) {
 	name := fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", unix.Major(dev), unix.Minor(dev))
-	_ = os.WriteFile(name, []byte(strconv.Itoa(maxRequest>>10)), 0) // 128 KiB do as well
+	_ = os.WriteFile(name, []byte(strconv.Itoa(2*maxRequest>>10)), 0) // 128 KiB do as well
 }
 
 // Dir is the directory that is mounted on.
