@@ -66,13 +66,17 @@ func (m *Mapping) forget(removed []slot) {
 // flushRemoved flushes the frames of an entry that is not in the index any more. The next
 // writeback waits for it.
 func (m *Mapping) flushRemoved(s slot) error {
-	if err := m.flush(s); err != nil {
+	e := []taken{{slot: s}}
+	m.flush(e)
+	if err := e[0].err; err != nil {
 		m.wbErr.set(err)
 		return err
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.noteFlushLocked(s.word.pfn())
+	if dev := e[0].dev; dev != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.noteFlushLocked(dev)
+	}
 	return nil
 }
 

@@ -124,31 +124,34 @@ func BenchmarkFaultParallel(b *testing.B) {
 	}
 }
 
-// BenchmarkWritebackPass is a writeback of a million entries of one page each, of which one
-// in a hundred is dirty, or none.
+// BenchmarkWritebackPass is a writeback of a million entries of one page each, of which none is
+// dirty, or one in a hundred: evenly spread, or in runs of 64.
 func BenchmarkWritebackPass(b *testing.B) {
-	const pages, every = 1 << 20, 100
-	for _, dirty := range []bool{false, true} {
-		b.Run(map[bool]string{true: "dirty=1%", false: "clean"}[dirty], func(b *testing.B) {
+	const pages = 1 << 20
+	for _, way := range []struct {
+		name       string
+		every, run uint64
+	}{{"clean", pages, 0}, {"spread", 100, 1}, {"runs", 6400, 64}} {
+		b.Run(way.name, func(b *testing.B) {
 			s := newStraight(b, pages, Config{NoHuge: true})
 			for p := range uint64(pages) {
 				s.m.index.Store(p, 0, uint64(word(pmem.MakePFN(s.dev.ID(), p))|wMapped|wWrite))
 			}
 			var st WritebackStats
 			for b.Loop() {
-				if dirty {
-					b.StopTimer()
-					for p := uint64(0); p < pages; p += every {
-						s.m.index.SetMark(p, markDirty)
+				b.StopTimer()
+				for p := uint64(0); p < pages; p += way.every {
+					for i := range min(way.run, pages-p) {
+						s.m.index.SetMark(p+i, markDirty)
 					}
-					b.StartTimer()
 				}
+				b.StartTimer()
 				var err error
 				if st, err = s.m.Writeback(nil, 0, pages*pmem.PageSize); err != nil {
 					b.Fatal(err)
 				}
 			}
-			if dirty {
+			if st.Entries > 0 {
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(uint64(b.N)*st.Entries), "ns/entry")
 			}
 		})

@@ -122,6 +122,14 @@ func acquired(ctx context.Context, m *Mapping, s slot) {
 	}
 }
 
+// acquiredAfter is acquired for one more slot of somebody who holds n of them already, and so
+// did not wait for it.
+func acquiredAfter(ctx context.Context, m *Mapping, s slot, n int) {
+	if hook.Enabled {
+		hook.Acquire(hook.Entry, m, s.page, n > 0 || !mayWait(ctx))
+	}
+}
+
 // wakeup is a wake that a goroutine got as an exclusive waiter of key, if ok is set.
 type wakeup struct {
 	key uint64

@@ -11,7 +11,6 @@ import (
 
 	"godax/internal/daxtest/sched"
 	"godax/vm"
-	"godax/xarray"
 )
 
 // Entries and their locks by themselves. The PMD order is 2.
@@ -132,11 +131,11 @@ func TestSA10_WakeHandedOn(t *testing.T) {
 		m.mu.Unlock()
 		tagged := make(chan slot, 1)
 		go func() {
-			s, _, _, err := m.takeTagged(nil, 4, 5, new(xarray.Cursor))
-			if err != nil {
-				t.Error(err)
+			var b batch
+			if err := m.takeTagged(nil, 4, 5, &b); err != nil || b.n != 1 {
+				t.Errorf("%d entries, %v", b.n, err)
 			}
-			tagged <- s
+			tagged <- b.entries[0].slot
 		}()
 		m.asleep(t, 1) // on 4
 		next := make(chan slot, 1)

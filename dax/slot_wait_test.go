@@ -9,7 +9,6 @@ import (
 	"godax/internal/daxtest/sched"
 	"godax/internal/hook"
 	"godax/vm"
-	"godax/xarray"
 )
 
 // Conflicts and sleepers of entry locks, at several PMD orders.
@@ -396,13 +395,15 @@ func TestSA13_WalkComesBack(t *testing.T) {
 			var tagged []uint64
 			walk(m, s, func() error {
 				for next := uint64(8); next < 12; {
-					s, _, ok, err := m.takeTagged(nil, next, 11, new(xarray.Cursor))
-					if err != nil || !ok {
+					var b batch
+					if err := m.takeTagged(nil, next, 11, &b); err != nil || b.n == 0 {
 						return err
 					}
-					tagged = append(tagged, s.page)
-					m.ungrab(s)
-					next = s.end()
+					for _, e := range b.taken() {
+						tagged = append(tagged, e.page)
+						m.ungrab(e.slot)
+					}
+					next = b.end()
 				}
 				return nil
 			})

@@ -9,7 +9,6 @@ import (
 	"godax/internal/hook"
 	"godax/pmem"
 	"godax/vm"
-	"godax/xarray"
 )
 
 // WritebackStats says what one Writeback did.
@@ -54,25 +53,25 @@ func (m *Mapping) Writeback(ctx context.Context, off, n int64) (WritebackStats, 
 	m.mu.Unlock()
 	hook.At(hook.WritebackTagged, m, first)
 
-	var at xarray.Cursor
+	var b batch
 	for next := first; ; {
-		s, pinned, ok, err := m.takeTagged(ctx, next, last, &at)
-		if err != nil {
+		if err := m.takeTagged(ctx, next, last, &b); err != nil {
 			firstErr = err
 			break
 		}
-		if !ok {
+		if len(b.taken()) == 0 {
 			break
 		}
-		if err := m.clean(s, pinned, &at); err != nil {
-			if firstErr == nil {
-				firstErr = err
+		m.clean(&b)
+		for _, e := range b.taken() {
+			if e.err == nil {
+				st.Entries++
+				st.Pages += pages(e.order)
+			} else if firstErr == nil {
+				firstErr = e.err
 			}
-		} else {
-			st.Entries++
-			st.Pages += pages(s.order)
 		}
-		if next = s.end(); next > last || next == 0 {
+		if next = b.end(); next > last || next == 0 {
 			break
 		}
 	}
@@ -139,73 +138,6 @@ func (m *Mapping) markCollected(found []run) (total uint64) {
 	return total
 }
 
-// takeTagged locks the first entry in [next, last] that is still tagged, and takes
-// its tag off. After a wait it looks at the same page again (L9). pinned says that
-// there is a pin to store through. The cursor is left at the entry.
-func (m *Mapping) takeTagged(ctx context.Context, next, last uint64, at *xarray.Cursor) (s slot, pinned, ok bool, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var woken wakeup
-	defer func() { m.handOnLocked(woken) }()
-	for {
-		if err := canceled(ctx); err != nil {
-			return slot{}, false, false, err
-		}
-		first, order, val, ok := at.NextMarked(&m.index, next, last, markToWrite)
-		if !ok {
-			return slot{}, false, false, nil
-		}
-		if word(val).is(wLocked) {
-			m.handOnLocked(woken)
-			woken = wakeup{}
-			if err := m.waitLocked(ctx, first, true); err != nil {
-				return slot{}, false, false, err
-			}
-			woken = wakeup{first, true}
-			continue
-		}
-		s, ok := claimAt(at, slot{first, order, word(val)})
-		if !ok {
-			continue
-		}
-		acquired(ctx, m, s)
-		at.ClearMark(markToWrite)
-		delete(m.stored, first) // of a holder before: those stores come before the flush
-		return s, m.pins.written(s.page, pages(order)), true, nil
-	}
-}
-
-// clean write-protects and flushes the whole of a locked entry, wherever in it the
-// request began, clears DIRTY, and unlocks. DIRTY goes last: a second writeback
-// that starts meanwhile still sees it, and waits for the lock. It stays if there was
-// a pin to store through before the flush, or somebody has stored since the entry was
-// locked: those stores may come after the flush.
-func (m *Mapping) clean(s slot, pinned bool, at *xarray.Cursor) error {
-	hook.At(hook.TowriteCleared, m, s.page)
-	m.views.Protect(s.page, pages(s.order))
-	hook.At(hook.Protected, m, s.page)
-	err := m.flush(s)
-	hook.At(hook.Flushed, m, s.page)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err != nil {
-		m.wbErr.set(err) // before the unlock: see awaitOthers
-	}
-	at.Again()
-	if err == nil {
-		// A pin through a translation that could be stored to came before Protect.
-		if _, stored := m.stored[s.page]; !pinned && !stored && !m.pins.written(s.page, pages(s.order)) {
-			at.ClearMark(markDirty)
-		}
-		if !s.word.is(wCached) {
-			m.noteFlushLocked(s.word.pfn())
-		}
-	}
-	hook.Release(hook.Entry, m, s.page)
-	m.unlockAtLocked(at, s)
-	return err
-}
-
 // awaitOthers waits for entries that other writebacks are cleaning. The tags are everybody's:
 // an entry that this pass had tagged may have been taken by another one, whose flush need
 // not be over (I32). Each entry is waited for once. The error is theirs, if one of them has
@@ -236,47 +168,6 @@ func (m *Mapping) awaitOthers(ctx context.Context, first, last uint64, seen uint
 	return m.WritebackError(&seen)
 }
 
-// flush pushes the entry's bytes to the device that owns its frames, or to the
-// blocks behind a cached page.
-func (m *Mapping) flush(s slot) error {
-	pfn := s.word.pfn()
-	if s.word.is(wCached) {
-		b, err := frameBytes(pfn, 1, pmem.Normal)
-		if err != nil {
-			return err
-		}
-		left := m.size.Load() - int64(s.page)*pmem.PageSize
-		if left <= 0 {
-			return nil
-		}
-		return m.cfg.Host.WriteCached(s.page, b.Bytes[:min(left, pmem.PageSize)])
-	}
-	dev, ok := pmem.Lookup(pfn)
-	if !ok {
-		return fmt.Errorf("dax: flush of frame %#x: %w", uint64(pfn), pmem.ErrRemoved)
-	}
-	if err := dev.Flush(int64(pfn.Page())*pmem.PageSize, int64(pages(s.order))*pmem.PageSize); err != nil {
-		return err
-	}
-	return lostFrames(dev, pfn, pages(s.order))
-}
-
-// lostFrames returns an error if one of the frames, which hold dirty pages, is bad: what
-// was stored there is lost, and nobody may be told that it is durable (I30).
-func lostFrames(dev pmem.Device, pfn pmem.PFN, n uint64) error {
-	for i := uint64(0); i < n; {
-		run, err := dev.DirectAccess(pfn.Page()+i, n-i, pmem.Normal)
-		if errors.Is(err, pmem.ErrPoisoned) {
-			return fmt.Errorf("dax: flush of frame %#x: %w", uint64(pfn), err)
-		}
-		if err != nil || run.Pages() == 0 {
-			return nil // of no interest here: it was flushed
-		}
-		i += run.Pages()
-	}
-	return nil
-}
-
 // flushed is a device that entries of a mapping were flushed to. Guarded by
 // Mapping.mu.
 type flushed struct {
@@ -285,14 +176,10 @@ type flushed struct {
 	durable uint64 // how many of them had been when the last Barrier began
 }
 
-// noteFlushLocked remembers that the device of a frame needs a barrier. It comes in
+// noteFlushLocked remembers that the device needs a barrier. It comes in
 // one step with the clearing of DIRTY: a writeback that finds the entry clean must find
 // this.
-func (m *Mapping) noteFlushLocked(pfn pmem.PFN) {
-	dev, ok := pmem.Lookup(pfn)
-	if !ok {
-		return // removed: nothing to wait for
-	}
+func (m *Mapping) noteFlushLocked(dev pmem.Device) {
 	for i := range m.devices {
 		if m.devices[i].dev == dev {
 			m.devices[i].flushes++
