@@ -3,14 +3,12 @@
 package pmem_test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 
+	"godax/internal/daxtest"
 	"godax/pmem"
 	"godax/pmem/sim"
 )
@@ -34,7 +32,7 @@ func kinds() []kind {
 		return func(t testing.TB, size int64, _ pmem.Options) pmem.Device {
 			t.Helper()
 			if o.HugePages {
-				reserveHugePages(t, 16)
+				daxtest.ReserveHugePages(t, 16*2<<20)
 			}
 			d, err := pmem.NewMemory(size, o)
 			if err != nil {
@@ -155,45 +153,10 @@ func newFile(t testing.TB, dir string, size int64) string {
 	return path
 }
 
-const hugeControl = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
-
-// reserveHugePages reserves n more pages of 2 MiB until the end of the test. It adds
-// and subtracts, for tests of other packages may do the same meanwhile.
-func reserveHugePages(t testing.TB, n int) {
-	t.Helper()
-	before, after, err := addHugePages(n)
-	if err != nil {
-		t.Skipf("cannot reserve pages of 2 MiB (needs root): %v", err)
-	}
-	t.Cleanup(func() { addHugePages(before - after) })
-	if after < before+n {
-		t.Skipf("memory too fragmented: %d of %d pages of 2 MiB reserved", after-before, n)
-	}
-}
-
-func addHugePages(n int) (before, after int, err error) {
-	if before, err = hugePages(); err != nil {
-		return 0, 0, err
-	}
-	if err = os.WriteFile(hugeControl, fmt.Append(nil, before+n), 0); err != nil {
-		return 0, 0, err
-	}
-	after, err = hugePages()
-	return before, after, err
-}
-
-func hugePages() (int, error) {
-	b, err := os.ReadFile(hugeControl)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(strings.TrimSpace(string(b)))
-}
-
 // mountHuge mounts a hugetlbfs until the end of the test.
 func mountHuge(t testing.TB) string {
 	t.Helper()
-	reserveHugePages(t, 16)
+	daxtest.ReserveHugePages(t, 16*2<<20)
 	dir := t.TempDir()
 	if out, err := exec.Command("mount", "-t", "hugetlbfs", "-o", "pagesize=2M", "none", dir).CombinedOutput(); err != nil {
 		t.Skipf("mounting hugetlbfs needs root: %v: %s", err, out)

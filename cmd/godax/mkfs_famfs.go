@@ -95,9 +95,9 @@ func (a *app) mkfsFamfs(image string, size int64, o *famfsFlags) (err error) {
 	opened = append(opened, o.devices...)
 	devs := make([]pmem.Device, 0, len(opened))
 	for _, path := range opened {
-		dev, err := pmem.Open(path, pmem.Options{})
-		if err != nil {
-			return err
+		dev, openErr := pmem.Open(path, pmem.Options{})
+		if openErr != nil {
+			return failure("mkfs", path, openErr)
 		}
 		defer func() { err = errors.Join(err, dev.Close()) }()
 		devs = append(devs, dev)
@@ -121,7 +121,7 @@ func (a *app) mkfsFamfs(image string, size int64, o *famfsFlags) (err error) {
 	}
 	fmt.Fprintf(a.out, "%s: famfs, %s in units of %s", a.shown(image), formatSize(devs[0].Size()), formatSize(int64(o.unit)))
 	if n := len(o.devices); n > 0 {
-		fmt.Fprintf(a.out, ", and %d further devices", n)
+		fmt.Fprintf(a.out, ", further devices: %d", n)
 	}
 	fmt.Fprintln(a.out)
 	return nil

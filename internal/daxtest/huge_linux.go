@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
@@ -35,37 +36,64 @@ func HugeTmpfs(t testing.TB, size int64) string {
 	return dir
 }
 
+// hugeControl says how many huge pages the kernel has reserved, and changes it.
+const hugeControl = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+
 // ReserveHugePages has the kernel reserve huge pages for size bytes, on top of those it
-// has, and gives them back when the test ends. It skips the test where that is not possible.
+// has, and gives back what it got when the test ends. It skips the test where that is not
+// possible.
 func ReserveHugePages(t testing.TB, size int64) {
 	t.Helper()
 	pages := (size + hugePage - 1) / hugePage
-	before, err := addHugePages(pages)
-	if err != nil {
-		t.Skipf("huge pages cannot be reserved (that needs root): %v", err)
-	}
+	got, err := AddHugePages(hugeControl, pages)
 	t.Cleanup(func() {
-		if _, err := addHugePages(-pages); err != nil {
+		if got == 0 {
+			return
+		}
+		if _, err := AddHugePages(hugeControl, -got); err != nil {
 			t.Errorf("huge pages given back: %v", err)
 		}
 	})
-	if after, err := addHugePages(0); err != nil || after < before+pages {
-		t.Skipf("%d huge pages wanted, %d before, %d after that: %v", pages, before, after, err)
+	if err != nil {
+		t.Skipf("huge pages cannot be reserved (that needs root): %v", err)
+	}
+	if got < pages {
+		t.Skipf("%d huge pages wanted, %d reserved: memory is too fragmented", pages, got)
 	}
 }
 
-// addHugePages changes the number of reserved huge pages, and returns what it was before.
-func addHugePages(pages int64) (int64, error) {
-	const control = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
-	b, err := os.ReadFile(control)
+// AddHugePages changes the number in the file control by pages, and returns by how much it
+// has changed: the kernel may have fewer than were wanted. The tests of several packages run
+// at once and change the same number, so a lock on a file keeps the others away meanwhile.
+func AddHugePages(control string, pages int64) (changed int64, err error) {
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "godax-test-huge-pages"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return 0, err
 	}
-	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-	if err != nil || pages == 0 {
-		return n, err
+	defer lock.Close() // which ends the lock
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
 	}
-	return n, os.WriteFile(control, fmt.Append(nil, max(0, n+pages)), 0)
+	if err != nil {
+		return 0, err
+	}
+	before, err := readNumber(control)
+	if err != nil {
+		return 0, err
+	}
+	if err := os.WriteFile(control, fmt.Append(nil, max(0, before+pages)), 0o600); err != nil {
+		return 0, err
+	}
+	after, err := readNumber(control)
+	return after - before, err
+}
+
+func readNumber(path string) (int64, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
 }
 
 // HugeMapped returns how many bytes of b's memory this process has mapped in pages of 2 MiB,
