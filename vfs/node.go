@@ -129,6 +129,18 @@ func (n *Node) Ref() {
 	n.m.refLocked(n)
 }
 
+// Revive takes a reference for a caller that has given its own back, but kept n. It reports false
+// if the inode is in memory no more, or the Mount is closed: then n is of no use to anybody.
+func (n *Node) Revive() bool {
+	n.m.mu.Lock()
+	defer n.m.mu.Unlock()
+	if n.m.closing || n.state != live {
+		return false
+	}
+	n.m.refLocked(n)
+	return true
+}
+
 // Put gives a reference back. With the last one an inode without a name is evicted at
 // once, any other when room is needed. The caller may hold locks of other inodes.
 func (n *Node) Put() {
