@@ -30,10 +30,10 @@ func (f *FS) corrupt(n uint64, field string, value uint64, reason string) error 
 	return format.Corrupt(fmt.Sprintf("inode %d", n), -1, field, value, reason)
 }
 
-// info reads inode n.
-func (f *FS) info(n uint64) (in info, err error) {
+// info reads inode n into in, which is empty.
+func (f *FS) info(n uint64, in *info) error {
 	if n >= f.sb.Files {
-		return in, fmt.Errorf("axfs: inode %d of %d: %w", n, f.sb.Files, fs.ErrNotExist)
+		return fmt.Errorf("axfs: inode %d of %d: %w", n, f.sb.Files, fs.ErrNotExist)
 	}
 	in.n = n
 	index, ok := f.tables[format.InodeModeIndex].At(n)
@@ -42,14 +42,14 @@ func (f *FS) info(n uint64) (in info, err error) {
 	in.first, ok3 = f.tables[format.InodeArrayIndex].At(n)
 	in.num, ok4 = f.tables[format.InodeNumEntries].At(n)
 	if !ok || !ok2 || !ok3 || !ok4 {
-		return in, f.corrupt(n, "", n, "the tables of inodes end before it") // loadRegions has seen to that
+		return f.corrupt(n, "", n, "the tables of inodes end before it") // loadRegions has seen to that
 	}
 	o, err := f.owner(n, index)
-	in.mode, in.uid, in.gid = o.mode, o.uid, o.gid
 	if err != nil {
-		return in, err
+		return err
 	}
-	return in, f.checkInfo(&in)
+	in.mode, in.uid, in.gid = o.mode, o.uid, o.gid
+	return f.checkInfo(in)
 }
 
 // owner is an entry of the tables modes, uids and gids.
@@ -155,8 +155,8 @@ func (f *FS) checkTree() error {
 	type dir struct{ first, num, n uint64 }
 	var dirs []dir
 	for n := range f.sb.Files {
-		in, err := f.info(n)
-		if err != nil {
+		var in info
+		if err := f.info(n, &in); err != nil {
 			return err
 		}
 		switch {
