@@ -130,24 +130,33 @@ func (f *FS) checkInfo(in *info) error {
 
 // name returns the name of inode n where it lies; it must not be kept.
 func (f *FS) name(n uint64) ([]byte, error) {
-	off, err := f.at(format.InodeNameOffset, n)
+	b, off, err := f.anyName(n)
 	if err != nil {
 		return nil, err
 	}
-	if off >= uint64(len(f.strings)) {
-		return nil, f.corrupt(n, "inode_name_offset", off, fmt.Sprintf("strings has %d bytes", len(f.strings)))
-	}
-	b := f.strings[off:]
-	b = b[:min(len(b), format.MaxName+1)]
-	end := bytes.IndexByte(b, 0)
-	if end < 0 {
-		return nil, f.corrupt(n, "inode_name_offset", off, fmt.Sprintf("name of more than %d bytes, or without an end", format.MaxName))
-	}
-	b = b[:end:end]
-	if end == 0 || bytes.IndexByte(b, '/') >= 0 || string(b) == "." || string(b) == ".." {
+	if len(b) == 0 || bytes.IndexByte(b, '/') >= 0 || string(b) == "." || string(b) == ".." {
 		return nil, f.corrupt(n, "inode_name_offset", off, fmt.Sprintf("%q is not a name", b))
 	}
 	return b, nil
+}
+
+// anyName is name for who compares it with one that is good, and so need not look whether it
+// can be a name. It also returns where it lies in the region strings.
+func (f *FS) anyName(n uint64) (b []byte, off uint64, err error) {
+	off, err = f.at(format.InodeNameOffset, n)
+	if err != nil {
+		return nil, off, err
+	}
+	if off >= uint64(len(f.strings)) {
+		return nil, off, f.corrupt(n, "inode_name_offset", off, fmt.Sprintf("strings has %d bytes", len(f.strings)))
+	}
+	b = f.strings[off:]
+	b = b[:min(len(b), format.MaxName+1)]
+	end := bytes.IndexByte(b, 0)
+	if end < 0 {
+		return nil, off, f.corrupt(n, "inode_name_offset", off, fmt.Sprintf("name of more than %d bytes, or without an end", format.MaxName))
+	}
+	return b[:end:end], off, nil
 }
 
 // checkTree checks every inode, and that they are a tree with the root at its top.

@@ -101,7 +101,7 @@ func (d *dir) Lookup(name string) (uint64, error) {
 	from, to := d.first, d.first+d.num
 	for from < to {
 		n := from + (to-from)/2
-		have, err := d.fs.name(n)
+		have, _, err := d.fs.anyName(n)
 		if err != nil {
 			return 0, err
 		}
