@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -255,6 +256,53 @@ func TestReadDir(t *testing.T) {
 		if rest, err := dir.ReadDir(-1); err != nil || len(rest) != 0 {
 			t.Errorf("removed directory lists %v, %v", rest, err)
 		}
+	})
+}
+
+// TestDirEntryInfo: Info is of now, of the directory that was listed while it is in memory, and
+// of its path afterwards.
+func TestDirEntryInfo(t *testing.T) {
+	each(t, func(t *testing.T, f *godax.FS) {
+		must(t, f.MkdirAll("top/d/sub", 0o755))
+		for _, name := range []string{"a", "b", "c"} {
+			must(t, f.WriteFile("top/d/"+name, []byte(name), 0o644))
+		}
+		must(t, f.Symlink("a", "top/d/link"))
+		entries, err := f.ReadDir("top/d/")
+		must(t, err)
+		check := func(dir string, gone ...string) {
+			t.Helper()
+			for _, e := range entries {
+				got, err := e.Info()
+				if slices.Contains(gone, e.Name()) {
+					if pe, ok := errors.AsType[*fs.PathError](err); !errors.Is(err, fs.ErrNotExist) || !ok || pe.Path != "top/d/"+e.Name() {
+						t.Errorf("%s, which is gone: %v, %v", e.Name(), got, err)
+					}
+					continue
+				}
+				must(t, err)
+				want, err := f.Lstat(dir + "/" + e.Name())
+				must(t, err)
+				if got.Name() != want.Name() || got.Size() != want.Size() || got.Mode() != want.Mode() || !got.ModTime().Equal(want.ModTime()) ||
+					got.IsDir() != want.IsDir() || *got.Sys().(*godax.Stat) != *want.Sys().(*godax.Stat) {
+					t.Errorf("%s: %v, %+v; want %v, %+v", e.Name(), got, got.Sys(), want, want.Sys())
+				}
+			}
+		}
+		if len(entries) != 5 {
+			t.Fatalf("%d entries", len(entries))
+		}
+		check("top/d")
+		must(t, f.Truncate("top/d/b", 9))
+		must(t, f.Remove("top/d/a"))
+		check("top/d", "a")
+		must(t, f.Rename("top/d", "moved"))
+		check("moved", "a")
+		must(t, f.RemoveAll("moved"))
+		check("", "a", "b", "c", "link", "sub")
+		must(t, f.Mkdir("top/d", 0o755)) // the old one is not in memory any more
+		must(t, f.WriteFile("top/d/c", []byte("new"), 0o644))
+		check("top/d", "a", "b", "link", "sub")
 	})
 }
 

@@ -143,6 +143,9 @@ func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
 	}
 	defer dir.Close()
 	entries, err := dir.ReadDir(-1)
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(a.Name(), b.Name()) })
+	byName := func(a, b fs.DirEntry) int { return cmp.Compare(a.Name(), b.Name()) }
+	if !slices.IsSortedFunc(entries, byName) { // some drivers list in this order
+		slices.SortFunc(entries, byName)
+	}
 	return entries, err
 }

@@ -23,24 +23,27 @@ type Stat struct {
 
 // fileInfo is an fs.FileInfo.
 type fileInfo struct {
-	name string
-	attr vfs.Attr
+	name  string
+	size  int64
+	mode  fs.FileMode
+	mtime time.Time
+	stat  Stat
+}
+
+func newFileInfo(name string, a *vfs.Attr) *fileInfo {
+	return &fileInfo{name, a.Size, a.Mode, a.Mtime, Stat{
+		Ino: a.Ino, Nlink: a.Nlink, UID: a.UID, GID: a.GID, RdevMajor: a.RdevMajor, RdevMinor: a.RdevMinor,
+		Blocks: a.Blocks, BlockSize: a.BlockSize, Atime: a.Atime, Ctime: a.Ctime, Btime: a.Btime,
+	}}
 }
 
 func (i *fileInfo) Name() string       { return i.name }
-func (i *fileInfo) Size() int64        { return i.attr.Size }
-func (i *fileInfo) Mode() fs.FileMode  { return i.attr.Mode }
-func (i *fileInfo) ModTime() time.Time { return i.attr.Mtime }
-func (i *fileInfo) IsDir() bool        { return i.attr.Mode.IsDir() }
+func (i *fileInfo) Size() int64        { return i.size }
+func (i *fileInfo) Mode() fs.FileMode  { return i.mode }
+func (i *fileInfo) ModTime() time.Time { return i.mtime }
+func (i *fileInfo) IsDir() bool        { return i.mode.IsDir() }
+func (i *fileInfo) Sys() any           { return &i.stat }
 func (i *fileInfo) String() string     { return fs.FormatFileInfo(i) }
-
-func (i *fileInfo) Sys() any {
-	a := &i.attr
-	return &Stat{
-		Ino: a.Ino, Nlink: a.Nlink, UID: a.UID, GID: a.GID, RdevMajor: a.RdevMajor, RdevMinor: a.RdevMinor,
-		Blocks: a.Blocks, BlockSize: a.BlockSize, Atime: a.Atime, Ctime: a.Ctime, Btime: a.Btime,
-	}
-}
 
 // Stat describes the file, symbolic links followed. Sys of the result is a [*Stat].
 func (f *FS) Stat(name string) (fs.FileInfo, error) { return f.stat("stat", name, vfs.FollowAll) }
@@ -54,13 +57,13 @@ func (f *FS) stat(op, name string, follow vfs.Follow) (fs.FileInfo, error) {
 		return nil, wrap(op, name, err)
 	}
 	defer n.Put()
-	return &fileInfo{path.Base(name), n.Attr()}, nil
+	a := n.Attr()
+	return newFileInfo(path.Base(name), &a), nil
 }
 
 // dirEntry is an fs.DirEntry.
 type dirEntry struct {
-	f    *FS
-	dir  string // path of the directory
+	dir  *File // closed maybe
 	name string
 	typ  fs.FileMode
 }
@@ -70,5 +73,18 @@ func (e *dirEntry) IsDir() bool       { return e.typ.IsDir() }
 func (e *dirEntry) Type() fs.FileMode { return e.typ }
 func (e *dirEntry) String() string    { return fs.FormatDirEntry(e) }
 
-// Info describes what has the name now, as os.DirEntry does.
-func (e *dirEntry) Info() (fs.FileInfo, error) { return e.f.Lstat(path.Join(e.dir, e.name)) }
+// Info describes what has the name now, as os.DirEntry does. It finds it through the directory as
+// long as that is in memory, which saves the walk to it.
+func (e *dirEntry) Info() (fs.FileInfo, error) {
+	full := func() string { return path.Join(e.dir.Name(), e.name) }
+	n := e.dir.h.Node()
+	if !n.Revive() {
+		return e.dir.fs.Lstat(full())
+	}
+	defer n.Put()
+	a, err := n.Stat(e.name)
+	if err != nil {
+		return nil, wrap("lstat", full(), err)
+	}
+	return newFileInfo(e.name, &a), nil
+}

@@ -55,6 +55,7 @@ const idleDefault = 1024
 // deny: a step into a directory whose ".." names another one is refused (step).
 type Mount struct {
 	fs       FileSystem
+	stater   Stater // fs, if it is one; immutable
 	readOnly bool   // immutable, as those up to now
 	why      string // why it is read-only, if the file system says so
 	fixed    bool   // Description.FixedSize
@@ -124,6 +125,7 @@ func NewMount(fsys FileSystem, c Config) (*Mount, error) {
 	if m.now == nil {
 		m.now = time.Now
 	}
+	m.stater, _ = fsys.(Stater)
 	m.idle.init()
 	m.hold()
 	root, err := m.get(fsys.Root())

@@ -160,6 +160,50 @@ func TestGetDuringEvict(t *testing.T) {
 	})
 }
 
+// TestGetDuringLoad gets an inode that another reads at the moment, from a good inode and from a
+// free one.
+func TestGetDuringLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var goOn chan struct{}
+		loads := 0
+		var mem *memfs.FS
+		m, _ := newMount(t, vfs.Config{Idle: -1}, func(f *memfs.FS) {
+			mem = f
+			f.OnInode = func(uint64) {
+				if loads++; goOn != nil {
+					<-goOn
+				}
+			}
+		})
+		create(t, m, "x", 0)
+		mem.Plant(1, "ghost", 99)
+		for _, c := range []struct {
+			name string
+			want error
+		}{{"x", nil}, {"ghost", vfs.ErrCorrupt}} {
+			goOn, loads = make(chan struct{}), 0
+			errs := make(chan error, 3)
+			for range cap(errs) {
+				go func() { errs <- touch(m, c.name) }()
+			}
+			synctest.Wait()
+			if len(errs) > 0 {
+				t.Errorf("%s: an inode that is not read yet was handed out: %v", c.name, <-errs)
+			}
+			close(goOn)
+			synctest.Wait()
+			for range cap(errs) {
+				if err := <-errs; !errors.Is(err, c.want) {
+					t.Errorf("%s: %v, want %v", c.name, err, c.want)
+				}
+			}
+			if loads != 1 {
+				t.Errorf("%s was read %d times", c.name, loads)
+			}
+		}
+	})
+}
+
 func TestLoadFails(t *testing.T) {
 	var mem *memfs.FS
 	m, _ := newMount(t, vfs.Config{}, func(f *memfs.FS) { mem = f })

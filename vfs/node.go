@@ -16,9 +16,9 @@ import (
 type state uint8
 
 const (
-	loading  state = iota // the driver reads it; wait for ready
+	loading  state = iota // the driver reads it; wait for the end of that
 	live                  // usable
-	evicting              // the driver lets go of it; wait for gone and look again
+	evicting              // the driver lets go of it; wait for the end of that and look again
 )
 
 // inodeLock is an inode lock. Calls that have no context wait for it as long as it takes.
@@ -31,12 +31,10 @@ func (l *inodeLock) RLock() { _ = l.RW.RLock(nil) }
 // Node is an inode in memory. There is at most one Node for an inode number at any
 // time. Whoever got one from a [Mount] has a reference and gives it back with Put.
 type Node struct {
-	m     *Mount
-	ino   uint64
-	ready chan struct{} // closed when loading ended, in err or not
-	gone  chan struct{} // closed when evicted
+	m   *Mount
+	ino uint64
 
-	// Immutable once ready is closed.
+	// Immutable once loading has ended.
 	err    error // why it could not be read
 	inode  Inode
 	typ    fs.FileMode
@@ -52,7 +50,7 @@ type Node struct {
 	// parent is the directory that ".." names (directories only). It is written with
 	// mu of the directory and of both parents exclusive.
 	parent    atomic.Uint64
-	parentErr error // why there is none; immutable once ready is closed
+	parentErr error // why there is none; immutable once loading has ended
 
 	// dead is set once the inode has no name left; written with mu exclusive.
 	dead atomic.Bool
@@ -68,7 +66,8 @@ type Node struct {
 	refs       int
 	writers    int // Handles open for writing
 	state      state
-	prev, next *Node // in m.idle, if refs is 0 and the state is live
+	ended      chan struct{} // closed when loading or evicting has ended; nil if nobody waits for it
+	prev, next *Node         // in m.idle, if refs is 0 and the state is live
 }
 
 // Ino is the inode number.
@@ -130,6 +129,18 @@ func (n *Node) Ref() {
 	n.m.refLocked(n)
 }
 
+// Revive takes a reference for a caller that has given its own back, but kept n. It reports false
+// if the inode is in memory no more, or the Mount is closed: then n is of no use to anybody.
+func (n *Node) Revive() bool {
+	n.m.mu.Lock()
+	defer n.m.mu.Unlock()
+	if n.m.closing || n.state != live {
+		return false
+	}
+	n.m.refLocked(n)
+	return true
+}
+
 // Put gives a reference back. With the last one an inode without a name is evicted at
 // once, any other when room is needed. The caller may hold locks of other inodes.
 func (n *Node) Put() {
@@ -174,7 +185,23 @@ func (m *Mount) evict(n *Node) {
 		m.past.add(n.file.Mapping().Stats())
 	}
 	delete(m.nodes, n.ino)
-	close(n.gone)
+	n.endLocked()
+}
+
+// waitLocked returns what is closed when n is no longer loading, or evicting. m.mu is held.
+func (n *Node) waitLocked() <-chan struct{} {
+	if n.ended == nil {
+		n.ended = make(chan struct{})
+	}
+	return n.ended
+}
+
+// endLocked wakes those who wait for the end of loading or evicting. m.mu is held.
+func (n *Node) endLocked() {
+	if n.ended != nil {
+		close(n.ended)
+		n.ended = nil
+	}
 }
 
 // refLocked takes a reference to a live node. m.mu is held.
@@ -205,13 +232,19 @@ func (m *Mount) get(ino uint64) (*Node, error) {
 			return n, nil
 		}
 		if n.state == evicting {
+			gone := n.waitLocked()
 			m.mu.Unlock()
-			<-n.gone
+			<-gone
 			continue
 		}
 		m.refLocked(n)
+		if n.state == live {
+			m.mu.Unlock()
+			return n, nil
+		}
+		ready := n.waitLocked()
 		m.mu.Unlock()
-		<-n.ready
+		<-ready
 		if n.err != nil {
 			m.dropFailed(n)
 			return nil, n.err
@@ -222,7 +255,7 @@ func (m *Mount) get(ino uint64) (*Node, error) {
 
 // newNodeLocked adds a Node in state loading with one reference.
 func (m *Mount) newNodeLocked(ino uint64) *Node {
-	n := &Node{m: m, ino: ino, ready: make(chan struct{}), gone: make(chan struct{}), refs: 1}
+	n := &Node{m: m, ino: ino, refs: 1}
 	m.refs++
 	m.nodes[ino] = n
 	return n
@@ -239,8 +272,8 @@ func (m *Mount) loaded(n *Node, inode Inode, err error) error {
 	if err != nil && m.nodes[n.ino] == n {
 		delete(m.nodes, n.ino)
 	}
+	n.endLocked()
 	m.mu.Unlock()
-	close(n.ready)
 	if err != nil {
 		m.dropFailed(n)
 	}
@@ -295,12 +328,13 @@ func (m *Mount) adopt(inode Inode) (*Node, error) {
 			m.mu.Unlock()
 			return n, m.loaded(n, inode, nil)
 		}
-		gone := old.state == evicting
-		m.mu.Unlock()
-		if !gone {
+		if old.state != evicting {
+			m.mu.Unlock()
 			return nil, corrupt("inode %d: allocated while in use", ino)
 		}
-		<-old.gone
+		gone := old.waitLocked()
+		m.mu.Unlock()
+		<-gone
 	}
 }
 

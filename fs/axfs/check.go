@@ -30,10 +30,10 @@ func (f *FS) corrupt(n uint64, field string, value uint64, reason string) error 
 	return format.Corrupt(fmt.Sprintf("inode %d", n), -1, field, value, reason)
 }
 
-// info reads inode n.
-func (f *FS) info(n uint64) (in info, err error) {
+// info reads inode n into in, which is empty.
+func (f *FS) info(n uint64, in *info) error {
 	if n >= f.sb.Files {
-		return in, fmt.Errorf("axfs: inode %d of %d: %w", n, f.sb.Files, fs.ErrNotExist)
+		return fmt.Errorf("axfs: inode %d of %d: %w", n, f.sb.Files, fs.ErrNotExist)
 	}
 	in.n = n
 	index, ok := f.tables[format.InodeModeIndex].At(n)
@@ -42,14 +42,14 @@ func (f *FS) info(n uint64) (in info, err error) {
 	in.first, ok3 = f.tables[format.InodeArrayIndex].At(n)
 	in.num, ok4 = f.tables[format.InodeNumEntries].At(n)
 	if !ok || !ok2 || !ok3 || !ok4 {
-		return in, f.corrupt(n, "", n, "the tables of inodes end before it") // loadRegions has seen to that
+		return f.corrupt(n, "", n, "the tables of inodes end before it") // loadRegions has seen to that
 	}
 	o, err := f.owner(n, index)
-	in.mode, in.uid, in.gid = o.mode, o.uid, o.gid
 	if err != nil {
-		return in, err
+		return err
 	}
-	return in, f.checkInfo(&in)
+	in.mode, in.uid, in.gid = o.mode, o.uid, o.gid
+	return f.checkInfo(in)
 }
 
 // owner is an entry of the tables modes, uids and gids.
@@ -130,24 +130,33 @@ func (f *FS) checkInfo(in *info) error {
 
 // name returns the name of inode n where it lies; it must not be kept.
 func (f *FS) name(n uint64) ([]byte, error) {
-	off, err := f.at(format.InodeNameOffset, n)
+	b, off, err := f.anyName(n)
 	if err != nil {
 		return nil, err
 	}
-	if off >= uint64(len(f.strings)) {
-		return nil, f.corrupt(n, "inode_name_offset", off, fmt.Sprintf("strings has %d bytes", len(f.strings)))
-	}
-	b := f.strings[off:]
-	b = b[:min(len(b), format.MaxName+1)]
-	end := bytes.IndexByte(b, 0)
-	if end < 0 {
-		return nil, f.corrupt(n, "inode_name_offset", off, fmt.Sprintf("name of more than %d bytes, or without an end", format.MaxName))
-	}
-	b = b[:end:end]
-	if end == 0 || bytes.IndexByte(b, '/') >= 0 || string(b) == "." || string(b) == ".." {
+	if len(b) == 0 || bytes.IndexByte(b, '/') >= 0 || string(b) == "." || string(b) == ".." {
 		return nil, f.corrupt(n, "inode_name_offset", off, fmt.Sprintf("%q is not a name", b))
 	}
 	return b, nil
+}
+
+// anyName is name for who compares it with one that is good, and so need not look whether it
+// can be a name. It also returns where it lies in the region strings.
+func (f *FS) anyName(n uint64) (b []byte, off uint64, err error) {
+	off, err = f.at(format.InodeNameOffset, n)
+	if err != nil {
+		return nil, off, err
+	}
+	if off >= uint64(len(f.strings)) {
+		return nil, off, f.corrupt(n, "inode_name_offset", off, fmt.Sprintf("strings has %d bytes", len(f.strings)))
+	}
+	b = f.strings[off:]
+	b = b[:min(len(b), format.MaxName+1)]
+	end := bytes.IndexByte(b, 0)
+	if end < 0 {
+		return nil, off, f.corrupt(n, "inode_name_offset", off, fmt.Sprintf("name of more than %d bytes, or without an end", format.MaxName))
+	}
+	return b[:end:end], off, nil
 }
 
 // checkTree checks every inode, and that they are a tree with the root at its top.
@@ -155,8 +164,8 @@ func (f *FS) checkTree() error {
 	type dir struct{ first, num, n uint64 }
 	var dirs []dir
 	for n := range f.sb.Files {
-		in, err := f.info(n)
-		if err != nil {
+		var in info
+		if err := f.info(n, &in); err != nil {
 			return err
 		}
 		switch {

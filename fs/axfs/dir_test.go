@@ -148,3 +148,24 @@ func newSim(t *testing.T, img []byte) *sim.Device {
 	copy(b, img)
 	return dev
 }
+
+// TestStat: attributes told without an inode are those of the inode.
+func TestStat(t *testing.T) {
+	_, f, _ := openBytes(t, godax.Options{}, axfs.TestImage{}.Build(t,
+		axfs.TestFile{Path: "d/file", Data: text(3*page+1, 1), Mode: 0o4755},
+		axfs.TestFile{Path: "d/empty", Mode: 0o600},
+		axfs.TestFile{Path: "x", Data: text(9, 2), Kinds: "B", Mode: 0o644}))
+	files := f.Statfs().Files
+	for ino := uint64(1); ino <= files; ino++ {
+		in, err := f.Inode(ino)
+		must(t, err)
+		if a, err := f.Stat(ino); err != nil || a != in.Attr() || a.Ino != ino {
+			t.Errorf("inode %d: %+v, %v; want %+v", ino, a, err, in.Attr())
+		}
+	}
+	for _, ino := range []uint64{0, files + 1, ^uint64(0)} {
+		if _, err := f.Stat(ino); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("inode %d: %v", ino, err)
+		}
+	}
+}

@@ -75,8 +75,8 @@ func (f *FS) countPages() {
 	f.shared = newBitmap(pages)
 	begin := make([]int32, f.nodes+1) // files whose first node this is, without those that ended before
 	for n := range f.sb.Files {
-		in, err := f.info(n)
-		if err != nil || !in.hasNodes() || in.num == 0 {
+		var in info
+		if err := f.info(n, &in); err != nil || !in.hasNodes() || in.num == 0 {
 			continue
 		}
 		begin[in.first]++

@@ -10,8 +10,8 @@ import (
 
 // Kinds returns the kinds of the nodes of a file as the manifests of the sample images do.
 func (f *FS) Kinds(ino uint64) (string, error) {
-	in, err := f.info(ino - rootIno)
-	if err != nil || !in.hasNodes() {
+	var in info
+	if err := f.info(ino-rootIno, &in); err != nil || !in.hasNodes() {
 		return "", err
 	}
 	var b strings.Builder

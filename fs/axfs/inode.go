@@ -11,13 +11,19 @@ import (
 	"godax/vfs"
 )
 
+// inodeInfo is info for an inode number as vfs has it. Errors: fs.ErrNotExist,
+// vfs.ErrCorrupt.
+func (f *FS) inodeInfo(ino uint64, in *info) error {
+	if ino < rootIno {
+		return fmt.Errorf("axfs: inode number %d: %w", ino, fs.ErrNotExist)
+	}
+	return f.info(ino-rootIno, in)
+}
+
 // Inode reads an inode. Errors: fs.ErrNotExist, vfs.ErrCorrupt.
 func (f *FS) Inode(ino uint64) (vfs.Inode, error) {
-	if ino < rootIno {
-		return nil, fmt.Errorf("axfs: inode number %d: %w", ino, fs.ErrNotExist)
-	}
-	in, err := f.info(ino - rootIno)
-	if err != nil {
+	var in info
+	if err := f.inodeInfo(ino, &in); err != nil {
 		return nil, err
 	}
 	switch in.mode.Type() {
@@ -39,29 +45,40 @@ type inode struct {
 
 var (
 	_ vfs.Holder  = (*FS)(nil)
+	_ vfs.Stater  = (*FS)(nil)
 	_ vfs.Inode   = (*inode)(nil)
 	_ vfs.Dir     = (*dir)(nil)
 	_ vfs.Symlink = (*symlink)(nil)
 )
 
 // Attr returns the attributes. Files have one link each, and the times of the image.
-func (in *inode) Attr() vfs.Attr {
-	a := vfs.Attr{
-		Ino: in.n + rootIno, Mode: in.mode, Nlink: 1, UID: in.uid, GID: in.gid, Size: int64(in.size),
-		Blocks: (in.size + 511) / 512, BlockSize: in.fs.sb.PageSize(),
-		Atime: in.fs.time, Mtime: in.fs.time, Ctime: in.fs.time,
+func (in *inode) Attr() (a vfs.Attr) {
+	in.fs.attr(&in.info, &a)
+	return a
+}
+
+// Stat implements [vfs.Stater]. Errors as Inode.
+func (f *FS) Stat(ino uint64) (a vfs.Attr, err error) {
+	var in info
+	if err := f.inodeInfo(ino, &in); err != nil {
+		return a, err
 	}
+	f.attr(&in, &a)
+	return a, nil
+}
+
+// attr sets attributes, which are empty, to those of an inode.
+func (f *FS) attr(in *info, a *vfs.Attr) {
+	a.Ino, a.Mode, a.Nlink, a.UID, a.GID = in.n+rootIno, in.mode, 1, in.uid, in.gid
+	a.BlockSize, a.Atime, a.Mtime, a.Ctime = f.sb.PageSize(), f.time, f.time, f.time
 	switch in.mode.Type() {
-	case fs.ModeDir:
-		a.Size, a.Blocks = max(a.Size, 0), 0 // whatever the builder likes
 	case 0, fs.ModeSymlink:
+		a.Size, a.Blocks = int64(in.size), (in.size+511)/512
+	case fs.ModeDir:
+		a.Size = max(int64(in.size), 0) // whatever the builder likes
 	case fs.ModeDevice, fs.ModeDevice | fs.ModeCharDevice:
 		a.RdevMajor, a.RdevMinor = format.Device(in.size)
-		a.Size, a.Blocks = 0, 0
-	default:
-		a.Size, a.Blocks = 0, 0
 	}
-	return a
 }
 
 // SetAttr implements [vfs.Inode].
@@ -84,7 +101,7 @@ func (d *dir) Lookup(name string) (uint64, error) {
 	from, to := d.first, d.first+d.num
 	for from < to {
 		n := from + (to-from)/2
-		have, err := d.fs.name(n)
+		have, _, err := d.fs.anyName(n)
 		if err != nil {
 			return 0, err
 		}

@@ -108,7 +108,7 @@ func (f *FS) inPlace(p piece) ([]byte, error) {
 }
 
 // readNodes copies bytes of the file or symlink that are before its end, past the index
-// of DAX.
+// of DAX. Bytes that lie side by side are copied at once.
 func (in *inode) readNodes(b []byte, off uint64) error {
 	for len(b) > 0 {
 		p, err := in.piece(off / pmem.PageSize)
@@ -116,7 +116,15 @@ func (in *inode) readNodes(b []byte, off uint64) error {
 			return err
 		}
 		skip := off % pmem.PageSize
-		p.off, p.n = p.off+skip, min(p.n-skip, uint64(len(b)))
+		p.off, p.n = p.off+skip, p.n-skip
+		for p.n < uint64(len(b)) {
+			next, err := in.piece((off + p.n) / pmem.PageSize)
+			if err != nil || next.kind != p.kind || next.cblock != p.cblock || next.off != p.off+p.n {
+				break // its turn comes
+			}
+			p.n += next.n
+		}
+		p.n = min(p.n, uint64(len(b)))
 		if err := in.fs.read(b[:p.n], p); err != nil {
 			return err
 		}

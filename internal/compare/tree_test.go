@@ -21,10 +21,11 @@ const (
 
 // images are the paths of the images of one tree.
 type images struct {
-	dir                    string
-	direct, packed         string // AXFS, all pages in place, and all compressed
-	erofs, squash, squash4 string // not compressed; in blocks of 128 KiB, of 4 KiB
-	names                  []string
+	dir             string
+	direct, packed  string // AXFS, all pages in place, and all compressed
+	erofs, tails    string // all pages in place; tails of files beside the inodes, where they cannot be mapped
+	squash, squash4 string // in blocks of 128 KiB, of 4 KiB
+	names           []string
 }
 
 // made are the images that all benchmarks share; they live until the process ends.
@@ -91,11 +92,13 @@ func (im *images) make() error {
 		}
 	}
 	im.direct, im.packed = filepath.Join(im.dir, "direct.axfs"), filepath.Join(im.dir, "packed.axfs")
-	im.erofs, im.squash, im.squash4 = filepath.Join(im.dir, "erofs"), filepath.Join(im.dir, "squashfs"), filepath.Join(im.dir, "squashfs4")
+	im.erofs, im.tails = filepath.Join(im.dir, "erofs"), filepath.Join(im.dir, "erofs-tails")
+	im.squash, im.squash4 = filepath.Join(im.dir, "squashfs"), filepath.Join(im.dir, "squashfs4")
 	for _, args := range [][]string{
 		{"go", "run", "./cmd/godax", "mkfs", "axfs", "--xip", "all", tree, im.direct},
 		{"go", "run", "./cmd/godax", "mkfs", "axfs", "--block-size", "64K", tree, im.packed},
-		{"mkfs.erofs", im.erofs, tree},
+		{"mkfs.erofs", "-E", "noinline_data", im.erofs, tree},
+		{"mkfs.erofs", im.tails, tree},
 		{"mksquashfs", tree, im.squash, "-quiet", "-no-progress", "-all-root"},
 		{"mksquashfs", tree, im.squash4, "-quiet", "-no-progress", "-all-root", "-b", "4096"},
 	} {

@@ -208,15 +208,19 @@ func TestTable(t *testing.T) {
 			}
 		}
 	}
-	if got, _ := NewTable([]byte{1, 2, 3, 4}, 2, false).At(1); got != 0x0304 {
-		t.Errorf("interleaved entry 1 is %#x, want 0x0304", got)
-	}
-	if got, _ := NewTable([]byte{1, 2, 3, 4}, 2, true).At(1); got != 0x0402 {
-		t.Errorf("planar entry 1 is %#x, want 0x0402", got)
+	for _, planar := range []bool{false, true} {
+		want := uint64(0x0304)
+		if planar {
+			want = 0x0402
+		}
+		tab := NewTable([]byte{1, 2, 3, 4}, 2, planar)
+		if got, _ := tab.At(1); got != want {
+			t.Errorf("planar %v: entry 1 is %#x, want %#x", planar, got, want)
+		}
 	}
 	for _, depth := range []uint8{0, 9} {
-		if n := NewTable(make([]byte, 90), depth, false).Len(); n != 0 {
-			t.Errorf("depth %d: %d entries", depth, n)
+		if tab := NewTable(make([]byte, 90), depth, false); tab.Len() != 0 {
+			t.Errorf("depth %d: %d entries", depth, tab.Len())
 		}
 	}
 }

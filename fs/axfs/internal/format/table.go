@@ -11,7 +11,9 @@ type Table struct {
 	b      []byte
 	n      uint64 // entries
 	depth  uint64
-	planar bool
+	wide   uint64 // entries from the first on that have 8 bytes of b from their beginning on
+	shift  uint8  // takes what follows an entry out of these 8 bytes
+	planar bool   // then wide is 0
 }
 
 // NewTable makes a table of its bytes. Those of a last, incomplete entry are left out.
@@ -20,17 +22,29 @@ func NewTable(b []byte, depth uint8, planar bool) Table {
 	if depth < 1 || depth > 8 {
 		return Table{}
 	}
-	return Table{b: b, n: uint64(len(b)) / uint64(depth), depth: uint64(depth), planar: planar}
+	t := Table{b: b, n: uint64(len(b)) / uint64(depth), depth: uint64(depth), shift: 64 - 8*depth, planar: planar}
+	if !planar && len(b) >= 8 {
+		t.wide = (uint64(len(b))-8)/t.depth + 1
+	}
+	return t
 }
 
 // Len is the number of entries.
-func (t Table) Len() uint64 { return t.n }
+func (t *Table) Len() uint64 { return t.n }
 
 // Depth is the number of bytes of an entry.
-func (t Table) Depth() uint8 { return uint8(t.depth) }
+func (t *Table) Depth() uint8 { return uint8(t.depth) }
 
 // At returns entry i. Reports false if there is none.
-func (t Table) At(i uint64) (v uint64, ok bool) {
+func (t *Table) At(i uint64) (v uint64, ok bool) {
+	if i < t.wide {
+		return binary.BigEndian.Uint64(t.b[i*t.depth:]) >> (t.shift & 63), true
+	}
+	return t.narrow(i)
+}
+
+// narrow is At for entries near the end, and for planar tables.
+func (t *Table) narrow(i uint64) (v uint64, ok bool) {
 	if i >= t.n {
 		return 0, false
 	}
@@ -41,18 +55,7 @@ func (t Table) At(i uint64) (v uint64, ok bool) {
 		}
 		return v, true
 	}
-	b := t.b[i*t.depth:][:t.depth]
-	switch t.depth { // the widths that builders like best
-	case 1:
-		return uint64(b[0]), true
-	case 2:
-		return uint64(binary.BigEndian.Uint16(b)), true
-	case 4:
-		return uint64(binary.BigEndian.Uint32(b)), true
-	case 8:
-		return binary.BigEndian.Uint64(b), true
-	}
-	for _, c := range b {
+	for _, c := range t.b[i*t.depth:][:t.depth] {
 		v = v<<8 | uint64(c)
 	}
 	return v, true
