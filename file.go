@@ -50,7 +50,7 @@ func (f *File) Stat() (fs.FileInfo, error) {
 	if err != nil {
 		return nil, f.wrap("stat", err)
 	}
-	return newFileInfo(path.Base(f.h.Name()), &a), nil
+	return &fileInfo{path.Base(f.h.Name()), a}, nil
 }
 
 // ReadAt reads len(b) bytes at off, or up to the end with io.EOF.
@@ -177,7 +177,7 @@ func (f *File) ReadDir(n int) ([]fs.DirEntry, error) {
 	entries := []fs.DirEntry{}
 	err := f.h.ReadDir(uint64(f.off), func(e vfs.Dirent) bool {
 		f.off = int64(e.Off)
-		entries = append(entries, &dirEntry{dir: f, name: e.Name, typ: e.Type})
+		entries = append(entries, &dirEntry{f, e})
 		return n <= 0 || len(entries) < n
 	})
 	entries = f.addTypes(entries)
@@ -196,13 +196,13 @@ func (f *File) addTypes(entries []fs.DirEntry) []fs.DirEntry {
 	kept := entries[:0]
 	for _, e := range entries {
 		d := e.(*dirEntry)
-		if d.typ == fs.ModeIrregular {
-			n, err := f.h.Node().Lookup(d.name)
+		if d.e.Type == fs.ModeIrregular {
+			n, err := f.h.Node().Lookup(d.e.Name)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
 			if err == nil {
-				d.typ = n.Type()
+				d.e.Type = n.Type()
 				n.Put()
 			}
 		}

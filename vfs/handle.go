@@ -37,7 +37,8 @@ type Handle struct {
 	n    *Node
 	file File // nil for a directory; immutable
 
-	mapping *dax.Mapping // of file, if it is open for reading; immutable
+	// mapping is that of file, if it is open for reading. It stays nil as long as the file has none.
+	mapping atomic.Pointer[dax.Mapping]
 
 	flag int // immutable
 	name string
@@ -84,11 +85,11 @@ func (n *Node) Open(ctx context.Context, flag int, name string) (*Handle, error)
 	}
 	h := &Handle{n: n, file: n.file, flag: flag, name: name}
 	if n.file != nil {
-		h.since = n.file.Mapping().WritebackErrors()
-		n.opened.Store(true)
-		if h.Readable() {
-			h.mapping = n.file.Mapping()
+		if index := n.index(); index != nil {
+			h.since = index.WritebackErrors()
+			h.findMapping()
 		}
+		n.opened.Store(true)
 	}
 	m := n.m
 	m.mu.Lock()
@@ -252,7 +253,15 @@ func (h *Handle) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
 	if err == io.EOF {
 		err = nil
 	}
+	h.findMapping()
 	return n, err
+}
+
+// findMapping notes the file's index for readHit, if it has one.
+func (h *Handle) findMapping() {
+	if h.mapping.Load() == nil && h.Readable() {
+		h.mapping.Store(h.n.index())
+	}
 }
 
 // Touched tells Config.Touched of n bytes at off, for uses that give their bytes away without
@@ -267,7 +276,8 @@ func (h *Handle) Touched(off, n int64) {
 // the lock, and so shows as well.
 func (h *Handle) readHit(b []byte, off int64) bool {
 	v, ok := h.n.mu.Version()
-	return ok && h.mapping != nil && !h.closed.Load() && h.mapping.ReadHit(b, off) && h.n.mu.Unchanged(v)
+	m := h.mapping.Load()
+	return ok && m != nil && !h.closed.Load() && m.ReadHit(b, off) && h.n.mu.Unchanged(v)
 }
 
 // ReadPieces is ReadAt for who can use the bytes where they are, in the frames of the file, see

@@ -52,7 +52,7 @@ func (m *Mount) eachMapping(f func(*dax.Mapping)) {
 	files := m.filesLocked()
 	m.mu.Unlock()
 	for _, n := range files {
-		if index := n.file.Mapping(); index != nil {
+		if index := n.index(); index != nil {
 			f(index)
 		}
 		n.Put()

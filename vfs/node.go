@@ -40,6 +40,7 @@ type Node struct {
 	typ    fs.FileMode
 	dir    Dir
 	file   File
+	lazy   Lazy // file, if it is one
 	link   Symlink
 	xattrs Xattrs
 
@@ -60,7 +61,7 @@ type Node struct {
 	plain atomic.Bool
 
 	held   atomic.Int64 // uses of all Handles
-	opened atomic.Bool  // a regular file that was opened, and so has an index
+	opened atomic.Bool  // a regular file that was opened
 
 	// Guarded by m.mu.
 	refs       int
@@ -182,7 +183,9 @@ func (m *Mount) evict(n *Node) {
 		m.lost = fmt.Errorf("inode %d: %w", n.ino, err)
 	}
 	if n.opened.Load() {
-		m.past.add(n.file.Mapping().Stats())
+		if index := n.index(); index != nil {
+			m.past.add(index.Stats())
+		}
 	}
 	delete(m.nodes, n.ino)
 	n.endLocked()
@@ -303,6 +306,7 @@ func (n *Node) fill(inode Inode) {
 		n.dir, _ = inode.(Dir)
 	case 0:
 		n.file, _ = inode.(File)
+		n.lazy, _ = inode.(Lazy)
 	case fs.ModeSymlink:
 		n.link, _ = inode.(Symlink)
 	}

@@ -18,7 +18,7 @@ func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 // checkName returns why name cannot be a directory entry, if so: EINVAL, ENAMETOOLONG.
 func (m *Mount) checkName(name string) error {
 	switch {
-	case name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00"):
+	case name == "" || name == "." || name == ".." || strings.IndexByte(name, '/') >= 0 || strings.IndexByte(name, 0) >= 0:
 		return syscall.EINVAL
 	case m.nameMax > 0 && len(name) > m.nameMax:
 		return syscall.ENAMETOOLONG

@@ -1,45 +1,58 @@
 package vfs
 
-// Stater is the ability of a [FileSystem] whose inodes never change to tell the attributes of
+// Stater is the ability of a [FileSystem] whose inodes and names never change to tell the attributes of
 // one that is not in memory. The default is none: the inode is read in for it.
 type Stater interface {
-	// Stat returns what Attr of the inode returns. Errors as FileSystem.Inode.
+	// Stat sets *a to what Attr of the inode returns; after an error it is undefined. Errors as
+	// FileSystem.Inode. It is filled in where it is to be, since to copy it a few times takes
+	// longer than to find it out.
 	//
-	// Locks: the lock of a directory with an entry for the inode, shared.
-	Stat(ino uint64) (Attr, error)
+	// Locks: none.
+	Stat(ino uint64, a *Attr) error
 }
 
-// Stat returns the attributes of what a name in the directory n leads to. Errors as Lookup.
-func (n *Node) Stat(name string) (Attr, error) {
-	child, a, err := n.stat(name)
-	if err != nil || child == nil {
-		return a, err
+// Stat sets *a to the attributes of what a name in the directory n leads to; after an error it is
+// undefined. Errors as Lookup.
+func (n *Node) Stat(name string, a *Attr) error {
+	child, err := n.stat(name, a)
+	if child != nil {
+		*a = child.Attr()
+		child.Put()
 	}
-	defer child.Put()
-	return child.Attr(), nil
+	return err
 }
 
-// stat returns the attributes, or the inode that has them, with a reference. The lock of an inode
-// may be waited for long, so it is not taken while that of the directory is held.
-func (n *Node) stat(name string) (*Node, Attr, error) {
+// StatEntry is Stat of an entry that ReadDir of n has yielded. As nothing changes in the file system
+// of a [Stater], it need not be looked up there.
+func (n *Node) StatEntry(e Dirent, a *Attr) error {
+	if s := n.m.stater; s != nil && !e.Type.IsDir() {
+		if err := s.Stat(e.Ino, a); err == nil && !a.Mode.IsDir() {
+			return nil
+		}
+	}
+	return n.Stat(e.Name, a)
+}
+
+// stat sets the attributes, or returns the inode that has them, with a reference. The lock of an
+// inode may be waited for long, so it is not taken while that of the directory is held.
+func (n *Node) stat(name string, a *Attr) (*Node, error) {
 	if err := n.m.checkName(name); err != nil {
-		return nil, Attr{}, err
+		return nil, err
 	}
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	if n.dir == nil {
-		return nil, Attr{}, errNotDir
+		return nil, errNotDir
 	}
 	ino, err := n.dir.Lookup(name)
 	if err != nil {
-		return nil, Attr{}, err
+		return nil, err
 	}
 	if s := n.m.stater; s != nil {
 		// A directory is read in, for the check that it lies where it says.
-		if a, err := s.Stat(ino); err == nil && !a.Mode.IsDir() {
-			return nil, a, nil
+		if err := s.Stat(ino, a); err == nil && !a.Mode.IsDir() {
+			return nil, nil
 		}
 	}
-	child, err := n.childLocked(name, ino)
-	return child, Attr{}, err
+	return n.childLocked(name, ino)
 }

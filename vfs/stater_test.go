@@ -21,13 +21,14 @@ type statFS struct {
 
 var _ vfs.Stater = (*statFS)(nil)
 
-func (f *statFS) Stat(ino uint64) (vfs.Attr, error) {
+func (f *statFS) Stat(ino uint64, a *vfs.Attr) error {
 	f.asked = append(f.asked, ino)
-	a, ok := f.attrs[ino]
+	have, ok := f.attrs[ino]
 	if !ok {
-		return a, fs.ErrNotExist
+		return fs.ErrNotExist
 	}
-	return a, nil
+	*a = have
+	return nil
 }
 
 // TestStat: attributes by name are those of the inode, from a Stater too, which is asked in place
@@ -66,10 +67,26 @@ func TestStat(t *testing.T) {
 		loaded = nil
 		var want []uint64
 		for _, name := range []string{"x", "d"} {
-			if a, err := root.Stat(name); err != nil || a != with.attrs[inos[name]] {
+			a := vfs.Attr{Size: -1}
+			if err := root.Stat(name, &a); err != nil || a != with.attrs[inos[name]] {
 				t.Errorf("%s: %s: %+v, %v", c.name, name, a, err)
 			}
+			var list []vfs.Dirent
+			must(t, root.ReadDir(0, func(e vfs.Dirent) bool {
+				if e.Name == name {
+					list = append(list, e)
+				}
+				return true
+			}))
+			if len(list) != 1 {
+				t.Fatalf("%s: %d entries for %s", c.name, len(list), name)
+			}
+			a = vfs.Attr{Size: -1}
+			if err := root.StatEntry(list[0], &a); err != nil || a != with.attrs[inos[name]] {
+				t.Errorf("%s: entry %s: %+v, %v", c.name, name, a, err)
+			}
 			if slices.Contains(c.loaded, name) {
+				want = append(want, inos[name])
 				want = append(want, inos[name])
 			}
 		}
@@ -85,7 +102,7 @@ func TestStat(t *testing.T) {
 			{root, "ghost", vfs.ErrCorrupt}, {d, "self", vfs.ErrCorrupt}, {root, "none", fs.ErrNotExist},
 			{root, "..", syscall.EINVAL}, {x, "y", syscall.ENOTDIR},
 		} {
-			if _, err := bad.dir.Stat(bad.name); !errors.Is(err, bad.want) {
+			if err := bad.dir.Stat(bad.name, new(vfs.Attr)); !errors.Is(err, bad.want) {
 				t.Errorf("%s: %s: %v, want %v", c.name, bad.name, err, bad.want)
 			}
 		}

@@ -46,11 +46,14 @@ func (m *Mount) Stats() Stats {
 	m.mu.Unlock()
 	stores := make(map[*dax.Frames]bool)
 	for _, n := range files {
-		if !n.opened.Load() {
+		var index *dax.Mapping
+		if n.opened.Load() {
+			index = n.index()
+		}
+		if index == nil {
 			n.Put()
 			continue
 		}
-		index := n.file.Mapping()
 		s.add(index.Stats())
 		views, pins := index.Busy()
 		pages, entries := index.Pages()

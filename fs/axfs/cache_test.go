@@ -2,12 +2,15 @@ package axfs_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"sync"
 	"testing"
 
 	"godax"
 	"godax/fs/axfs"
+	"godax/vfs"
 )
 
 // TestEviction: cached pages are given up when CacheBytes are in use, and come back.
@@ -34,6 +37,34 @@ func TestEviction(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestNoIndex: a file whose pages need no frame has no index while it is opened, read whole once,
+// and closed; who reads on gets one.
+func TestNoIndex(t *testing.T) {
+	data := text(3*page+5, 1)
+	img := axfs.TestImage{}.Build(t, axfs.TestFile{Path: "x", Data: data, Kinds: "X"}, axfs.TestFile{Path: "mixed", Data: data, Kinds: "XBXB"},
+		axfs.TestFile{Path: "c", Data: data, Kinds: "XC"})
+	for name, has := range map[string]bool{"x": false, "mixed": false, "c": true} {
+		_, f, _ := openBytes(t, godax.Options{}, img)
+		root, err := f.Inode(f.Root())
+		must(t, err)
+		ino, err := root.(vfs.Dir).Lookup(name)
+		must(t, err)
+		in, err := f.Inode(ino)
+		must(t, err)
+		lazy, read := in.(vfs.Lazy), in.(vfs.File).ReadAt
+		for i, want := range []bool{has, true} {
+			b := make([]byte, len(data)+1)
+			if n, err := read(context.Background(), b, 0); n != len(data) || err != nil && err != io.EOF || !bytes.Equal(b[:n], data) {
+				t.Fatalf("%s: %d bytes, %v", name, n, err)
+			}
+			if got := lazy.Mapped() != nil; got != want {
+				t.Errorf("%s: after %d reads it has an index: %v", name, i+1, got)
+			}
+		}
+		must(t, in.Evict(context.Background()))
 	}
 }
 

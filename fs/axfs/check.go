@@ -36,13 +36,19 @@ func (f *FS) info(n uint64, in *info) error {
 		return fmt.Errorf("axfs: inode %d of %d: %w", n, f.sb.Files, fs.ErrNotExist)
 	}
 	in.n = n
-	index, ok := f.tables[format.InodeModeIndex].At(n)
-	var ok2, ok3, ok4 bool
-	in.size, ok2 = f.tables[format.InodeFileSize].At(n)
-	in.first, ok3 = f.tables[format.InodeArrayIndex].At(n)
-	in.num, ok4 = f.tables[format.InodeNumEntries].At(n)
-	if !ok || !ok2 || !ok3 || !ok4 {
-		return f.corrupt(n, "", n, "the tables of inodes end before it") // loadRegions has seen to that
+	modes, sizes, arrays, nums := &f.tables[format.InodeModeIndex], &f.tables[format.InodeFileSize], &f.tables[format.InodeArrayIndex], &f.tables[format.InodeNumEntries]
+	var index uint64
+	if n < f.wide {
+		index, in.size, in.first, in.num = modes.WideAt(n), sizes.WideAt(n), arrays.WideAt(n), nums.WideAt(n)
+	} else {
+		var ok, ok2, ok3, ok4 bool
+		index, ok = modes.At(n)
+		in.size, ok2 = sizes.At(n)
+		in.first, ok3 = arrays.At(n)
+		in.num, ok4 = nums.At(n)
+		if !ok || !ok2 || !ok3 || !ok4 {
+			return f.corrupt(n, "", n, "the tables of inodes end before it") // loadRegions has seen to that
+		}
 	}
 	o, err := f.owner(n, index)
 	if err != nil {
@@ -99,6 +105,18 @@ func (f *FS) owner(n, index uint64) (owner, error) {
 	return o, nil
 }
 
+// ownerOf returns the mode and owner of inode n.
+func (f *FS) ownerOf(n uint64) (owner, error) {
+	if n < f.wide {
+		return f.owner(n, f.tables[format.InodeModeIndex].WideAt(n))
+	}
+	index, err := f.at(format.InodeModeIndex, n)
+	if err != nil {
+		return owner{}, err
+	}
+	return f.owner(n, index)
+}
+
 // checkInfo checks what the inode leads to.
 func (f *FS) checkInfo(in *info) error {
 	switch in.mode.Type() {
@@ -143,8 +161,9 @@ func (f *FS) name(n uint64) ([]byte, error) {
 // anyName is name for who compares it with one that is good, and so need not look whether it
 // can be a name. It also returns where it lies in the region strings.
 func (f *FS) anyName(n uint64) (b []byte, off uint64, err error) {
-	off, err = f.at(format.InodeNameOffset, n)
-	if err != nil {
+	if n < f.wide {
+		off = f.tables[format.InodeNameOffset].WideAt(n)
+	} else if off, err = f.at(format.InodeNameOffset, n); err != nil {
 		return nil, off, err
 	}
 	if off >= uint64(len(f.strings)) {

@@ -20,7 +20,13 @@ type file struct {
 	read atomic.Bool                 // it was read whole
 }
 
-var _ vfs.File = (*file)(nil)
+var (
+	_ vfs.File = (*file)(nil)
+	_ vfs.Lazy = (*file)(nil)
+)
+
+// Mapped implements [vfs.Lazy].
+func (fl *file) Mapped() *dax.Mapping { return fl.m.Load() }
 
 // Mapping is the file's index, made when it is first asked for.
 func (fl *file) Mapping() *dax.Mapping {
@@ -58,20 +64,12 @@ func (fl *file) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
 	once := off == 0 && uint64(len(b)) == fl.size && !fl.read.Swap(true)
 	done := 0
 	for done < len(b) {
-		at := uint64(off) + uint64(done)
-		n, copied := fl.stretch(at, uint64(len(b)-done), once)
-		part := b[done:][:n]
-		var err error
-		if copied {
-			if err = fl.readNodes(part, at); err != nil {
-				n = 0
-			}
-		} else {
-			var k int
-			k, err = fl.Mapping().ReadAt(ctx, part, int64(at), fl)
-			n = uint64(k)
+		at, rest := uint64(off)+uint64(done), b[done:]
+		n, err := fl.readNodes(rest, at, func(page, kind uint64) bool { return fl.copied(page, kind, once) })
+		if n == 0 && err == nil {
+			n, err = fl.Mapping().ReadAt(ctx, rest[:fl.indexed(at, uint64(len(rest)), once)], int64(at), fl)
 		}
-		done += int(n)
+		done += n
 		if err != nil {
 			return done, err
 		}
@@ -79,30 +77,30 @@ func (fl *file) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
 	return done, end
 }
 
-// stretch returns how many of the n bytes at off, at least one, are read in the same way:
-// copied from where they are, or by way of the index. once is as in copied.
-func (fl *file) stretch(off, n uint64, once bool) (have uint64, copied bool) {
+// indexed returns how many of the n bytes at off are read by way of the index, one after the
+// other: those of one page at least. once is as in copied.
+func (fl *file) indexed(off, n uint64, once bool) (have uint64) {
 	for have < n {
-		c := fl.copied((off+have)/pmem.PageSize, once)
-		if have > 0 && c != copied {
+		page := (off + have) / pmem.PageSize
+		kind, _, err := fl.fs.kind(fl.node(page * pmem.PageSize))
+		if have > 0 && err == nil && fl.copied(page, kind, once) {
 			break
 		}
-		copied = c
 		have += min(pmem.PageSize-(off+have)%pmem.PageSize, n-have)
 	}
-	return have, copied
+	return have
 }
 
-// copied reports whether reads take a page's bytes from where they are: those of
-// byte-aligned pages, and of an XIP page that is not mapped where it is, or is read once.
-func (fl *file) copied(page uint64, once bool) bool {
-	kind, _, err := fl.fs.kind(fl.node(page * pmem.PageSize))
-	switch {
-	case err != nil:
-		return false
-	case kind == format.NodeByteAligned || once && kind == format.NodeXIP:
+// copied reports whether reads take the bytes of a page, in a node of the kind, from where they are:
+// those of byte-aligned pages, and of an XIP page that is not mapped where it is, or is read once.
+func (fl *file) copied(page, kind uint64, once bool) bool {
+	switch kind {
+	case format.NodeByteAligned:
 		return true
-	case kind == format.NodeXIP:
+	case format.NodeXIP:
+		if once {
+			return true
+		}
 		if fl.fs.mapDev != nil && (page+1)*pmem.PageSize <= fl.size {
 			return false // the common case, without a look at the end
 		}

@@ -58,17 +58,18 @@ func (in *inode) Attr() (a vfs.Attr) {
 }
 
 // Stat implements [vfs.Stater]. Errors as Inode.
-func (f *FS) Stat(ino uint64) (a vfs.Attr, err error) {
+func (f *FS) Stat(ino uint64, a *vfs.Attr) error {
 	var in info
 	if err := f.inodeInfo(ino, &in); err != nil {
-		return a, err
+		return err
 	}
-	f.attr(&in, &a)
-	return a, nil
+	f.attr(&in, a)
+	return nil
 }
 
-// attr sets attributes, which are empty, to those of an inode.
+// attr sets attributes to those of an inode.
 func (f *FS) attr(in *info, a *vfs.Attr) {
+	*a = vfs.Attr{}
 	a.Ino, a.Mode, a.Nlink, a.UID, a.GID = in.n+rootIno, in.mode, 1, in.uid, in.gid
 	a.BlockSize, a.Atime, a.Mtime, a.Ctime = f.sb.PageSize(), f.time, f.time, f.time
 	switch in.mode.Type() {
@@ -125,11 +126,7 @@ func (d *dir) ReadDir(pos uint64, yield func(vfs.Dirent) bool) error {
 		if err != nil {
 			return err
 		}
-		index, err := d.fs.at(format.InodeModeIndex, n)
-		if err != nil {
-			return err
-		}
-		o, err := d.fs.owner(n, index)
+		o, err := d.fs.ownerOf(n)
 		if err != nil {
 			return err
 		}
@@ -149,7 +146,7 @@ type symlink struct{ inode }
 // Readlink returns the target. Errors: vfs.ErrCorrupt.
 func (s *symlink) Readlink() (string, error) {
 	b := make([]byte, s.size)
-	if err := s.readNodes(b, 0); err != nil {
+	if _, err := s.readNodes(b, 0, nil); err != nil {
 		return "", err
 	}
 	if i := bytes.IndexByte(b, 0); i >= 0 {

@@ -108,27 +108,33 @@ func (f *FS) inPlace(p piece) ([]byte, error) {
 }
 
 // readNodes copies bytes of the file or symlink that are before its end, past the index
-// of DAX. Bytes that lie side by side are copied at once.
-func (in *inode) readNodes(b []byte, off uint64) error {
-	for len(b) > 0 {
-		p, err := in.piece(off / pmem.PageSize)
-		if err != nil {
-			return err
+// of DAX, up to the first page that takes (if not nil) does not want, and returns how many. Bytes
+// that lie side by side are copied at once. Errors: vfs.ErrCorrupt, those of the devices.
+func (in *inode) readNodes(b []byte, off uint64, takes func(page, kind uint64) bool) (n int, err error) {
+	wanted := func(page uint64) (p piece, ok bool, err error) {
+		p, err = in.piece(page)
+		return p, err == nil && (takes == nil || takes(page, p.kind)), err
+	}
+	for n < len(b) {
+		at, left := off+uint64(n), uint64(len(b)-n)
+		p, ok, err := wanted(at / pmem.PageSize)
+		if !ok {
+			return n, err
 		}
-		skip := off % pmem.PageSize
+		skip := at % pmem.PageSize
 		p.off, p.n = p.off+skip, p.n-skip
-		for p.n < uint64(len(b)) {
-			next, err := in.piece((off + p.n) / pmem.PageSize)
-			if err != nil || next.kind != p.kind || next.cblock != p.cblock || next.off != p.off+p.n {
+		for p.n < left {
+			next, ok, _ := wanted((at + p.n) / pmem.PageSize)
+			if !ok || next.kind != p.kind || next.cblock != p.cblock || next.off != p.off+p.n {
 				break // its turn comes
 			}
 			p.n += next.n
 		}
-		p.n = min(p.n, uint64(len(b)))
-		if err := in.fs.read(b[:p.n], p); err != nil {
-			return err
+		p.n = min(p.n, left)
+		if err := in.fs.read(b[n:][:p.n], p); err != nil {
+			return n, err
 		}
-		b, off = b[p.n:], off+p.n
+		n += int(p.n)
 	}
-	return nil
+	return n, nil
 }
