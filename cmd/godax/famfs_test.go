@@ -162,6 +162,9 @@ func TestMkfsFamfs(t *testing.T) {
 		t.Errorf("without a device: %d %q", r.code, r.stderr)
 	}
 	mustRun(t, "stat", "--device", "d1", "--device", "d2", "img:/file")
+	if got := mustRun(t, "stat", "--device", "d1", "img:/file"); !strings.Contains(got, "size: 6291456") || !strings.Contains(got, "pages: not known: ") || !strings.Contains(got, "was not supplied") {
+		t.Errorf("stat without a device:\n%s", got)
+	}
 	if got := mustRun(t, "fsck", "--device", "d1", "img"); !strings.Contains(got, "note: log entry 1") {
 		t.Errorf("fsck without a device:\n%s", got)
 	}

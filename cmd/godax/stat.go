@@ -28,7 +28,8 @@ type statInfo struct {
 	Mtime  time.Time  `json:"mtime"`
 	Ctime  time.Time  `json:"ctime"`
 	Btime  *time.Time `json:"btime,omitempty"`
-	Usage  *usage     `json:"pages,omitempty"` // regular files only
+	Usage  *usage     `json:"pages,omitempty"`       // regular files only
+	Closed string     `json:"pages_error,omitempty"` // why there is none: the file cannot be opened
 	Xattrs []string   `json:"xattrs,omitempty"`
 
 	lsMode string
@@ -41,7 +42,7 @@ func newStat(a *app) *cobra.Command {
 		Use:   "stat [-L] IMAGE:/FILE...",
 		Short: "Show a file's attributes and how it can be mapped",
 		Long: `stat shows the attributes of files, the names of their extended attributes, and for
-a regular file what holds its pages: page frames of the device (direct), frames that
+a regular file that can be opened what holds its pages: page frames of the device (direct), frames that
 hold a copy because the blocks cannot be mapped (cached), or nothing (hole); and which
 share of the file can be mapped with 2 MiB pages.`,
 		Example: `  godax stat disk.img:/db
@@ -106,17 +107,12 @@ func (a *app) stat(fsys *godax.FS, n name, follow bool) (statInfo, error) {
 		}
 		info.Target = jsonName(target)
 	case fi.Mode().IsRegular():
-		f, err := fsys.Open(n.path)
+		u, err := a.usageOf(fsys, n.path)
 		if err != nil {
-			return info, err
+			info.Closed = err.Error()
+		} else {
+			info.Usage = &u
 		}
-		defer f.Close()
-		runs, err := runsOf(a.ctx, f)
-		if err != nil {
-			return info, err
-		}
-		u := tally(runs)
-		info.Usage = &u
 	}
 	names, err := xattrs(n.path)
 	if err = noXattrs(err); err != nil {
@@ -126,6 +122,17 @@ func (a *app) stat(fsys *godax.FS, n name, follow bool) (statInfo, error) {
 		info.Xattrs = append(info.Xattrs, jsonName(x))
 	}
 	return info, nil
+}
+
+// usageOf is what holds the pages of a file.
+func (a *app) usageOf(fsys *godax.FS, path string) (usage, error) {
+	f, err := fsys.Open(path)
+	if err != nil {
+		return usage{}, err
+	}
+	defer f.Close()
+	runs, err := runsOf(a.ctx, f)
+	return tally(runs), err
 }
 
 // printStat prints the attributes, one per line.
@@ -153,6 +160,9 @@ func (a *app) printStat(st statInfo) {
 	}
 	for _, x := range st.Xattrs {
 		line("xattr", "%s", x)
+	}
+	if st.Closed != "" {
+		line("pages", "not known: %s", st.Closed)
 	}
 	if u := st.Usage; u != nil {
 		line("pages", "%d: %d direct, %d cached, %d hole, %d unwritten; %d dirty", u.Pages, u.Direct, u.Cached, u.Hole, u.Unwritten, u.Dirty)

@@ -98,6 +98,10 @@ func (f *FS) report() vfs.Report {
 	add("files", "%d", f.files)
 	add("directories", "%d", len(f.dirs)-1)
 	add("devices", "%d", len(f.devices))
-	add("free bytes", "%d", f.free)
+	if f.torn == nil {
+		add("free bytes", "%d", f.free)
+	} else {
+		add("free bytes", "at most %d: what the entries that cannot be read hold is not known", f.free)
+	}
 	return r
 }

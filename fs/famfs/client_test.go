@@ -168,6 +168,19 @@ func TestOneMaster(t *testing.T) {
 	}
 	must(t, g.Close())
 	must(t, h.Close())
+
+	// Who closes twice does not end the role of the next.
+	mount := driverOf(us)[0].Mount
+	first, err := mount(dev, vfs.MountOptions{})
+	must(t, err)
+	must(t, first.Close(t.Context()))
+	second, err := mount(dev, vfs.MountOptions{})
+	must(t, err)
+	must(t, first.Close(t.Context()))
+	if _, err := mount(dev, vfs.MountOptions{}); !errors.Is(err, pmem.ErrInUse) {
+		t.Errorf("a second master after the first has closed twice: %v", err)
+	}
+	must(t, second.Close(t.Context()))
 }
 
 // TestPeers: processes beside the master store to its files, and make none; on other file systems
@@ -262,6 +275,11 @@ func TestTorn(t *testing.T) {
 	}
 	if changes, pos, err := client.Follow(0); len(changes) != 1 || pos != 1 || err != nil {
 		t.Errorf("torn: %v %d %v", changes, pos, err)
+	}
+	r, err := famfs.Driver.Check(t.Context(), dev, vfs.MountOptions{ReadOnly: true})
+	must(t, err)
+	if i := slices.IndexFunc(r.Facts, func(kv vfs.KV) bool { return kv.Key == "free bytes" }); i < 0 || !strings.HasPrefix(r.Facts[i].Value, "at most ") {
+		t.Errorf("the checker knows what an entry holds that it cannot read: %v", r.Facts)
 	}
 	m, err := godax.OpenDevice(dev, godax.Options{Drivers: driverOf(us)})
 	must(t, err)

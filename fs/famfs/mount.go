@@ -34,11 +34,11 @@ func becomeMaster(dev pmem.Device) (forget func(), err error) {
 		masters.has = make(map[pmem.Device]bool)
 	}
 	masters.has[dev] = true
-	return func() {
+	return sync.OnceFunc(func() { // later calls would end the role of the next master
 		masters.mu.Lock()
 		defer masters.mu.Unlock()
 		delete(masters.has, dev)
-	}, nil
+	}), nil
 }
 
 // mount opens a file system: as its master if it may be written and is this host's, else as a

@@ -150,6 +150,8 @@ func BadPath(p string) string {
 		return fmt.Sprintf("longer than %d bytes", PathMax)
 	case p[0] == '/':
 		return "absolute"
+	case strings.IndexByte(p, 0) >= 0:
+		return "has a NUL"
 	case strings.HasSuffix(p, "/"):
 		return "ends with a slash"
 	}

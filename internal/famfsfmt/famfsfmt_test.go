@@ -213,7 +213,7 @@ func TestBadPath(t *testing.T) {
 			t.Errorf("%q %s", p, why)
 		}
 	}
-	for _, p := range []string{"", "/", "/a", "a/", "a//b", ".", "..", "a/..", "./a", "a/./b", ".meta", ".meta/.log", strings.Repeat("x", 80)} {
+	for _, p := range []string{"", "/", "/a", "a/", "a//b", ".", "..", "a/..", "./a", "a/./b", ".meta", ".meta/.log", "a\x00b", strings.Repeat("x", 80)} {
 		if BadPath(p) == "" {
 			t.Errorf("%q is good", p)
 		}
