@@ -49,12 +49,27 @@ func (f *fileSystem) Writev(cancel <-chan struct{}, in *fuse.WriteIn, data [][]b
 			return 0, status(err)
 		}
 	}
+	var done uint32
+	var st fuse.Status
 	if in.Flags&syscall.O_APPEND != 0 && !mapped {
-		return f.append(cancel, h, in, data)
+		done, st = f.append(cancel, h, in, data)
+	} else {
+		done, st = f.writeAll(cancel, data, func(ctx context.Context, b []byte, done int64) (int, error) {
+			return h.WriteAt(ctx, b, int64(in.Offset)+done)
+		})
 	}
-	return f.writeAll(cancel, data, func(ctx context.Context, b []byte, done int64) (int, error) {
-		return h.WriteAt(ctx, b, int64(in.Offset)+done)
-	})
+	// The kernel calls fsync for O_SYNC and O_DSYNC where it keeps bytes, and only there.
+	if done > 0 && !mapped && in.Flags&syscall.O_DSYNC != 0 {
+		if err := f.sync(cancel, h, in.Flags&syscall.O_SYNC != syscall.O_SYNC); err != nil {
+			return 0, status(err)
+		}
+	}
+	return done, st
+}
+
+// sync is fsync(2), or fdatasync(2).
+func (f *fileSystem) sync(cancel <-chan struct{}, h *vfs.Handle, dataOnly bool) error {
+	return f.wait(cancel, func(ctx context.Context) error { return h.Sync(ctx, dataOnly) })
 }
 
 // writeAll writes data with write, which is told how many bytes are done. What was written counts
@@ -102,9 +117,7 @@ func (f *fileSystem) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status
 	if h == nil {
 		return fuse.EBADF
 	}
-	return status(f.wait(cancel, func(ctx context.Context) error {
-		return h.Sync(ctx, in.FsyncFlags&1 != 0)
-	}))
+	return status(f.sync(cancel, h, in.FsyncFlags&1 != 0))
 }
 
 // FsyncDir implements [fuse.RawFileSystem].
