@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -180,6 +182,16 @@ func testTold(t *testing.T, m *mounted) {
 	if b, err := os.ReadFile(m.path("d/new")); err != nil || !bytes.Equal(b, bytes.Repeat([]byte("two"), 3000)) {
 		t.Errorf("%d bytes, %v", len(b), err)
 	}
+	file, err := f.OpenFile("/d/new", os.O_WRONLY, 0)
+	must(err)
+	for i := range byte(3) { // as long as before
+		_, err = file.WriteAt([]byte{'a' + i}, 5000)
+		must(err)
+		if b, err := os.ReadFile(m.path("d/new")); err != nil || len(b) != 9000 || b[5000] != 'a'+i {
+			t.Errorf("after the change %d: %d bytes, %v", i, len(b), err)
+		}
+	}
+	must(file.Close())
 	must(f.Truncate("/d/new", 4))
 	if st := stat("d/new"); st.Size != 4 {
 		t.Errorf("%d bytes, want 4", st.Size)
@@ -228,6 +240,60 @@ func testTold(t *testing.T, m *mounted) {
 	if fi, err := f.Stat("/z/b/c"); err != nil || fi.Size() != 6 {
 		t.Errorf("%v, %v", fi, err)
 	}
+}
+
+// TestAppendElsewhere: an append goes to the end of the file, wherever the kernel takes that to be,
+// and the kernel hears of it. Here it has not heard what another mount did.
+func TestAppendElsewhere(t *testing.T) {
+	needFuse(t)
+	m := mountImage(t, newImage(t, 16<<20, 4096), fusefs.Options{Cache: fusefs.CacheExclusive})
+	other := t.TempDir()
+	s, err := fusefs.Mount(other, m.fsys.VFS(), fusefs.Options{Cache: fusefs.CacheExclusive})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(path string, flags int, text string) {
+		t.Helper()
+		f, err := os.OpenFile(path, os.O_WRONLY|flags, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.WriteString(text)
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Whole pages: the kernel believes what it has of them.
+	one, two, three := strings.Repeat("1", 4096), strings.Repeat("2", 4096), strings.Repeat("3", 4096)
+	write(m.path("f"), os.O_CREATE, one)
+	write(filepath.Join(other, "f"), os.O_APPEND, two)
+	write(m.path("f"), os.O_APPEND, three)
+	want := one + two + three
+	if b, err := m.fsys.ReadFile("f"); err != nil || string(b) != want {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+	// It is told beside the answer, by somebody who has the directory open for that.
+	soon := func(done func() bool) bool {
+		for end := time.Now().Add(10 * time.Second); !done(); {
+			if time.Now().After(end) {
+				return false
+			}
+		}
+		return true
+	}
+	if !soon(func() bool {
+		b, err := os.ReadFile(m.path("f"))
+		return err == nil && string(b) == want
+	}) {
+		t.Error("the kernel goes on with its own end of the file")
+	}
+	if !soon(func() bool { return s.Unmount() == nil }) {
+		t.Error("cannot be unmounted")
+	}
+	if !soon(func() bool { return m.Unmount() == nil }) {
+		t.Error("cannot be unmounted")
+	}
+	m.closeClean(t)
 }
 
 // TestUnlinkedByGo: a file that the kernel has open lives on when the Go API removes it, and

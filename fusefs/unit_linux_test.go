@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math"
@@ -14,6 +15,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"godax/internal/daxtest/memfs"
+	"godax/pmem/sim"
 	"godax/vfs"
 )
 
@@ -191,5 +194,56 @@ func TestWriteInterrupted(t *testing.T) {
 	})
 	if n != 0 || st != fuse.EINTR {
 		t.Errorf("without progress: %d, %v", n, st)
+	}
+}
+
+// TestForget: an inode stays known until it is forgotten as often as it was looked up, and is let
+// go then.
+func TestForget(t *testing.T) {
+	dev, err := sim.New(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	m, err := vfs.NewMount(memfs.New(dev), vfs.Config{Idle: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFileSystem(m, Options{})
+	s := &Server{fs: f}
+	if err := s.hold(); err != nil {
+		t.Fatal(err)
+	}
+	root := &fuse.InHeader{NodeId: fuse.FUSE_ROOT_ID}
+	var out fuse.EntryOut
+	if st := f.Mkdir(nil, &fuse.MkdirIn{InHeader: *root, Mode: 0o755}, "d", &out); st != fuse.OK {
+		t.Fatal(st)
+	}
+	for range 2 {
+		if st := f.Lookup(nil, root, "d", &out); st != fuse.OK {
+			t.Fatal(st)
+		}
+	}
+	known := func(want bool) {
+		t.Helper()
+		if got := f.nodes.get(out.NodeId) != nil; got != want {
+			t.Errorf("known: %v", got)
+		}
+		want2 := 1 // the root
+		if want {
+			want2++
+		}
+		if n := m.Stats().Inodes; n != want2 || f.nodes.len() != want2 {
+			t.Errorf("%d inodes in memory, %d known, want %d", n, f.nodes.len(), want2)
+		}
+	}
+	f.Forget(out.NodeId, 2)
+	known(true)
+	f.Forget(out.NodeId, 1)
+	known(false)
+	f.Forget(out.NodeId, 1) // of what is not known
+	f.Forget(fuse.FUSE_ROOT_ID+12345, 1)
+	if err := errors.Join(s.letGo(), m.Close(context.Background())); err != nil {
+		t.Error(err)
 	}
 }
