@@ -126,6 +126,14 @@ func (m metered) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, 
 	return st
 }
 
+// Tmpfile implements [fuse.RawFileSystem].
+func (m metered) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
+	start := time.Now()
+	st := m.fileSystem.Tmpfile(cancel, in, out)
+	m.ops.done(opTmpfile, start, int(st))
+	return st
+}
+
 // Open implements [fuse.RawFileSystem].
 func (m metered) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	start := time.Now()

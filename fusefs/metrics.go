@@ -36,6 +36,7 @@ const (
 	opSetXAttr
 	opRemoveXAttr
 	opCreate
+	opTmpfile
 	opOpen
 	opRead
 	opWrite
@@ -55,7 +56,7 @@ const (
 // opNames are the kinds as metrics name them.
 var opNames = [opKinds]string{
 	"lookup", "forget", "getattr", "statx", "setattr", "readlink", "mknod", "mkdir", "unlink", "rmdir", "rename",
-	"link", "symlink", "getxattr", "listxattr", "setxattr", "removexattr", "create", "open", "read", "write",
+	"link", "symlink", "getxattr", "listxattr", "setxattr", "removexattr", "create", "tmpfile", "open", "read", "write",
 	"copy_file_range", "lseek", "fsync", "fsyncdir", "fallocate", "release", "opendir", "readdir", "readdirplus", "statfs",
 }
 

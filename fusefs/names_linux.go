@@ -77,6 +77,26 @@ func (f *fileSystem) Create(cancel <-chan struct{}, in *fuse.CreateIn, name stri
 	if found {
 		flags |= in.Flags & uint32(os.O_TRUNC)
 	}
+	return f.created(cancel, n, flags, out)
+}
+
+// Tmpfile implements [fuse.RawFileSystem]: O_TMPFILE. Whether linkat(2) may give the file a name
+// (O_EXCL) is the kernel's affair.
+func (f *fileSystem) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
+	d := f.nodes.get(in.NodeId)
+	if d == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	mode, _ := fromKernel(in.Mode &^ syscall.S_IFMT)
+	n, err := d.Tmpfile(newInode(&in.InHeader, mode, in.Umask))
+	if err != nil {
+		return status(err)
+	}
+	return f.created(cancel, n, in.Flags&syscall.O_ACCMODE, out)
+}
+
+// created opens a new file, and takes over the reference.
+func (f *fileSystem) created(cancel <-chan struct{}, n *vfs.Node, flags uint32, out *fuse.CreateOut) fuse.Status {
 	h, err := n.Open(&fuse.Context{Cancel: cancel}, int(flags), openName(n))
 	if err != nil {
 		n.Put()

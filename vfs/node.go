@@ -56,6 +56,10 @@ type Node struct {
 	// dead is set once the inode has no name left; written with mu exclusive.
 	dead atomic.Bool
 
+	// nameless says that the inode is dead because it has had no name yet: Link may give it
+	// one. Written with mu exclusive.
+	nameless atomic.Bool
+
 	// plain says that there is no privilege for DropPriv to take away (Linux: S_NOSEC);
 	// written with mu exclusive.
 	plain atomic.Bool

@@ -325,10 +325,17 @@ func (n *Node) Link(name string, target *Node) error {
 	defer n.mu.Unlock()
 	target.mu.Lock()
 	defer target.mu.Unlock()
-	if target.dead.Load() {
+	if target.dead.Load() && !target.nameless.Load() {
 		return fs.ErrNotExist
 	}
-	return n.dir.Link(name, target.inode)
+	if err := n.dir.Link(name, target.inode); err != nil {
+		return err
+	}
+	if target.nameless.Load() {
+		target.nameless.Store(false)
+		target.dead.Store(false)
+	}
+	return nil
 }
 
 // Unlink removes a name that is not a directory's (EISDIR). The inode lives on while

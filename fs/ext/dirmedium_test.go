@@ -188,6 +188,19 @@ func (m *medium) create(p string, n vfs.NewInode) error {
 	return err
 }
 
+// tmpfile makes a file without a name.
+func (m *medium) tmpfile(p string) (vfs.Inode, error) {
+	d, ok := m.lookup(p).(*dir)
+	if !ok {
+		m.t.Fatalf("%s is no directory", p)
+	}
+	i, err := d.Tmpfile(vfs.NewInode{Mode: 0o600})
+	if err == nil {
+		m.live[i.Attr().Ino] = i
+	}
+	return i, err
+}
+
 func (m *medium) file(p string) error  { return m.create(p, vfs.NewInode{Mode: 0o644}) }
 func (m *medium) mkdir(p string) error { return m.create(p, vfs.NewInode{Mode: fs.ModeDir | 0o755}) }
 func (m *medium) symlink(p, target string) error {

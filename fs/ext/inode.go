@@ -26,6 +26,8 @@ type inode struct {
 	raw  []byte // its bytes on the device; changed through fs.st only
 	bmap blockMap
 
+	nameless bool // made without a name, and given none yet; guarded by vfs's lock
+
 	touched atomic.Int64 // when touch has set mtime and ctime, in nanoseconds since 1970; 0 is never
 
 	mu     sync.RWMutex

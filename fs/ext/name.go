@@ -135,7 +135,7 @@ func (d *dir) Link(name string, target vfs.Inode) error {
 		return syscall.EXDEV
 	case in.isDir():
 		return syscall.EPERM
-	case links == 0:
+	case links == 0 && !in.nameless:
 		return fmt.Errorf("ext: inode %d has no name any more: %w", in.ino, fs.ErrNotExist)
 	case links >= extfmt.MaxLinks:
 		return syscall.EMLINK
@@ -144,12 +144,18 @@ func (d *dir) Link(name string, target vfs.Inode) error {
 	if err != nil {
 		return err
 	}
-	if err := in.setLinks(links + 1); err != nil {
-		return err
-	}
 	mode, _ := extfmt.ToMode(in.mode())
-	if err := d.link(s, name, in.ino, d.fileType(mode)); err != nil {
-		_ = in.setLinks(links) // the first error counts
+	if in.nameless {
+		err = d.nameTmpfile(s, name, in)
+	} else {
+		if err := in.setLinks(links + 1); err != nil {
+			return err
+		}
+		if err = d.link(s, name, in.ino, d.fileType(mode)); err != nil {
+			_ = in.setLinks(links) // the first error counts
+		}
+	}
+	if err != nil {
 		return err
 	}
 	if err := in.touch(stampCtime); err != nil {

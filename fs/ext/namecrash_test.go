@@ -200,6 +200,37 @@ func TestCrashNames(t *testing.T) {
 			for _, i := range []int{1, 0, 3, 2} {
 				try("evict", func() error { m.evict(inos[i]); return nil })
 			}
+
+			// Files without a name: one that gets one, and those between others of the kind.
+			var tmp []vfs.Inode
+			for range 4 {
+				try("tmpfile", func() error {
+					i, err := m.tmpfile("/d")
+					tmp = append(tmp, i)
+					return err
+				})
+			}
+			name := func(i vfs.Inode, p string) func() error {
+				return func() error {
+					d, name := m.at(p)
+					return d.Link(name, i)
+				}
+			}
+			try("name the last tmpfile", name(tmp[3], "/d/tmp3"))
+			try("name a tmpfile", name(tmp[1], "/d/tmp1"))
+			try("name a tmpfile", name(tmp[0], "/d/tmp0"))
+			try("link what was a tmpfile", name(tmp[0], "/d/tmp0b"))
+			try("unlink what was a tmpfile", func() error { return m.remove("/d/tmp0") })
+			m.held[tmp[1].Attr().Ino] = true
+			try("unlink what was a tmpfile, open", func() error { return m.remove("/d/tmp1") })
+			try("evict it", func() error { m.evict(tmp[1].Attr().Ino); return nil })
+			if n := len(m.f.orphans); n != 3 && f.name != "rev0" { // whose place others behind them keep
+				t.Errorf("%d inodes are on the orphan list: %v", n, m.f.orphans)
+			}
+			try("evict a tmpfile", func() error { m.evict(tmp[2].Attr().Ino); return nil })
+			if len(m.f.orphans) != 0 {
+				t.Errorf("%v are on the orphan list", m.f.orphans)
+			}
 			m.close()
 		})
 	}

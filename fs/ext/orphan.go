@@ -6,14 +6,15 @@ import (
 	"godax/internal/extfmt"
 )
 
-// The orphan list holds the inodes that have no name and are still open, so that a
+// The orphan list holds the inodes that have no name, or none yet, and are still open, so that a
 // mount, or e2fsck, after a crash frees them. It is a chain: s_last_orphan has the first inode
 // number, each inode's i_dtime the next, 0 ends it.
 //
 // An inode that is not in the chain with a small number other than 0 as i_dtime makes
 // e2fsck stop. Hence inodes come and go at the end only, where i_dtime is 0, by one store
 // each. One that is freed while others come after it stays, without storage, and keeps its
-// number until they are gone.
+// number until they are gone. One that gets a name stays as long: to a check it is a file
+// to be cut to its size.
 //
 // Revision 0 has no such list. There, as between the stores, e2fsck -p frees
 // an inode without links on its own.
@@ -42,13 +43,21 @@ func (f *FS) orphanPlace(i int) (int64, error) {
 func (f *FS) orphanAdd(in *inode, then ...put) error {
 	f.orphanMu.Lock()
 	defer f.orphanMu.Unlock()
+	noLinks := put{in.off + extfmt.InodeLinks, 2, 0}
+	if i := f.orphanIndex(in); i >= 0 { // it got a name meanwhile
+		if err := f.st.switchOver(append(append(make([]put, 0, 8), noLinks), then...)...); err != nil {
+			return err
+		}
+		f.orphans[i].done = false
+		return nil
+	}
 	if in.dtime() != 0 {
 		if err := in.setDtime(0); err != nil {
 			return err
 		}
 	}
 	ops := make([]put, 0, 8)
-	ops = append(ops, put{in.off + extfmt.InodeLinks, 2, 0})
+	ops = append(ops, noLinks)
 	if f.sb.Rev > 0 {
 		place, err := f.orphanPlace(len(f.orphans))
 		if err != nil {
@@ -71,7 +80,7 @@ func (f *FS) orphanAdd(in *inode, then ...put) error {
 func (f *FS) orphanDone(in *inode, free bool) error {
 	f.orphanMu.Lock()
 	defer f.orphanMu.Unlock()
-	i := slices.IndexFunc(f.orphans, func(o orphan) bool { return o.ino == in.ino })
+	i := f.orphanIndex(in)
 	if i < 0 {
 		if !free {
 			return nil
@@ -97,6 +106,13 @@ func (f *FS) orphanDone(in *inode, free bool) error {
 		}
 	}
 	return nil
+}
+
+// orphanIndex is the place of an inode on the list, -1 if it is not there.
+//
+// Locks: orphanMu.
+func (f *FS) orphanIndex(in *inode) int {
+	return slices.IndexFunc(f.orphans, func(o orphan) bool { return o.ino == in.ino })
 }
 
 // giveBack marks an inode as deleted and its number as free.

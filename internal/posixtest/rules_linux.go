@@ -14,7 +14,7 @@ var Rules = []Rule{
 	{"sticky", sticky}, {"setgid directory", setgidDir}, {"setuid on write", setuidWrite}, {"setuid on chown", setuidChown},
 	{"setgid on chmod", setgidChmod}, {"chown", chown}, {"chmod", chmod}, {"utimes", utimes}, {"umask", umask},
 	{"links", links}, {"directory links", dirLinks}, {"times", times}, {"names", names}, {"paths", paths},
-	{"loops", loops}, {"not a directory", notDir}, {"rmdir", rmdir}, {"unlink", unlink}, {"open without a name", openUnlinked},
+	{"loops", loops}, {"not a directory", notDir}, {"rmdir", rmdir}, {"unlink", unlink}, {"open without a name", openUnlinked}, {"made without a name", tmpfiles},
 	{"rename", rename}, {"rename flags", renameFlags}, {"rename permissions", renamePermissions},
 	{"busy text", textBusy}, {"open flags", openFlags}, {"append", appends}, {"sizes", sizes}, {"holes", holes},
 	{"nodes", nodes}, {"symlinks", symlinks}, {"readdir", readdir}, {"attributes", attributes}, {"ACL", acls}, {"default ACL", defaultACL},
