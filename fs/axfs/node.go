@@ -109,12 +109,14 @@ func (f *FS) inPlace(p piece) ([]byte, error) {
 
 // readNodes copies bytes of the file or symlink that are before its end, past the index
 // of DAX, up to the first page that takes (if not nil) does not want, and returns how many. Bytes
-// that lie side by side are copied at once. Errors: vfs.ErrCorrupt, those of the devices.
+// that lie side by side are copied at once, as long as they can be: what comes before a bad page
+// is read. Errors: vfs.ErrCorrupt, those of the devices.
 func (in *inode) readNodes(b []byte, off uint64, takes func(page, kind uint64) bool) (n int, err error) {
 	wanted := func(page uint64) (p piece, ok bool, err error) {
 		p, err = in.piece(page)
 		return p, err == nil && (takes == nil || takes(page, p.kind)), err
 	}
+	join := true
 	for n < len(b) {
 		at, left := off+uint64(n), uint64(len(b)-n)
 		p, ok, err := wanted(at / pmem.PageSize)
@@ -123,15 +125,21 @@ func (in *inode) readNodes(b []byte, off uint64, takes func(page, kind uint64) b
 		}
 		skip := at % pmem.PageSize
 		p.off, p.n = p.off+skip, p.n-skip
-		for p.n < left {
+		alone := min(p.n, left)
+		for join && p.kind != format.NodeCompressed && p.n < left {
 			next, ok, _ := wanted((at + p.n) / pmem.PageSize)
-			if !ok || next.kind != p.kind || next.cblock != p.cblock || next.off != p.off+p.n {
+			if !ok || next.kind != p.kind || next.off != p.off+p.n {
 				break // its turn comes
 			}
 			p.n += next.n
 		}
 		p.n = min(p.n, left)
-		if err := in.fs.read(b[n:][:p.n], p); err != nil {
+		err = in.fs.read(b[n:][:p.n], p)
+		if err != nil && p.n > alone {
+			join = false
+			continue
+		}
+		if err != nil {
 			return n, err
 		}
 		n += int(p.n)
