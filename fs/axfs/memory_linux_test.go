@@ -58,10 +58,17 @@ func TestHugePages(t *testing.T) {
 // fields sums fields of smaps, in bytes, over the mappings that lie in b.
 func fields(t *testing.T, b []byte, names ...string) map[string]int64 {
 	t.Helper()
-	smaps, err := os.ReadFile("/proc/self/smaps")
+	return fieldsOf(t, os.Getpid(), address(b), address(b)+uint64(len(b)), names...)
+}
+
+// address is where a slice begins.
+func address(b []byte) uint64 { return uint64(reflect.ValueOf(b).Pointer()) }
+
+// fieldsOf is fields of the addresses from from to to of a process.
+func fieldsOf(t *testing.T, pid int, from, to uint64, names ...string) map[string]int64 {
+	t.Helper()
+	smaps, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", pid))
 	must(t, err)
-	from := uint64(reflect.ValueOf(b).Pointer())
-	to := from + uint64(len(b))
 	sums := map[string]int64{}
 	inside := false
 	for lines := bufio.NewScanner(bytes.NewReader(smaps)); lines.Scan(); {
@@ -87,7 +94,13 @@ func fields(t *testing.T, b []byte, names ...string) map[string]int64 {
 // status is a field of this process's status, in bytes.
 func status(t *testing.T, field string) int64 {
 	t.Helper()
-	b, err := os.ReadFile("/proc/self/status")
+	return statusOf(t, "self", field)
+}
+
+// statusOf is status of a process.
+func statusOf(t *testing.T, pid, field string) int64 {
+	t.Helper()
+	b, err := os.ReadFile("/proc/" + pid + "/status")
 	must(t, err)
 	for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); {
 		if rest, ok := strings.CutPrefix(lines.Text(), field+":"); ok {
