@@ -85,17 +85,32 @@ func (l *load) run(worker int, seed uint64) {
 		for j := range b {
 			b[j] = byte(i + j*7)
 		}
-		f, err := os.Create(name)
+		way := []int{0, unix.O_DSYNC, unix.O_TMPFILE, 0}[i%4]
+		path := name
+		if way == unix.O_TMPFILE {
+			path = dir
+		} else {
+			way |= os.O_CREATE | os.O_TRUNC
+		}
+		f, err := os.OpenFile(path, os.O_RDWR|way, 0o666)
 		if err != nil {
 			return
 		}
 		_, err = f.Write(b)
-		if err == nil && i%3 == 0 {
-			if err = f.Sync(); err == nil {
-				l.mu.Lock()
-				l.kept[name] = b
-				l.mu.Unlock()
+		if err == nil && path == dir {
+			if i%16 == 2 {
+				_ = f.Close() // it never gets a name
+				continue
 			}
+			err = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
+		}
+		if err == nil && i%3 == 0 {
+			err = f.Sync()
+		}
+		if err == nil && (i%3 == 0 || way&unix.O_DSYNC != 0) {
+			l.mu.Lock()
+			l.kept[name] = b
+			l.mu.Unlock()
 		}
 		if f.Close() != nil || err != nil {
 			return
