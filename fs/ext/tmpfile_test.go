@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"godax/internal/extfmt"
 	"godax/vfs"
 )
 
@@ -94,4 +95,48 @@ func TestTmpfile(t *testing.T) {
 	}
 	m.must(v.Close(ctx))
 	m.fsck()
+}
+
+// TestTmpfileKilled: a mount of what a kill leaves frees files without a name, and keeps one that had got
+// its name, though it was still on the list. As the mount wants a check in between, and that leaves nothing
+// of the list, the image is marked as checked here.
+func TestTmpfileKilled(t *testing.T) {
+	m := newMedium(t, "2M", "-b", "1024")
+	free := m.f.Statfs()
+	write := func(i vfs.Inode, n int) {
+		t.Helper()
+		if k, err := i.(vfs.File).WriteAt(context.Background(), bytes.Repeat([]byte("x"), n), 0); k != n || err != nil {
+			t.Fatal(k, err)
+		}
+	}
+	named, err := m.tmpfile("/")
+	m.must(err)
+	write(named, 30_000)
+	lost, err := m.tmpfile("/")
+	m.must(err)
+	write(lost, 50_000)
+	root := m.lookup("/").(*dir)
+	m.must(root.Link("name", named))
+	if len(m.f.orphans) != 2 {
+		t.Fatalf("%v are on the orphan list", m.f.orphans)
+	}
+	m.must(m.f.Sync(context.Background()))
+
+	image := bytes.Clone(m.bytes())
+	le.PutUint16(image[extfmt.SuperOffset+extfmt.SuperState:], extfmt.StateValid)
+	k := mediumOf(t, image)
+	got := k.lookup("/name")
+	if got == nil || got.Attr().Size != 30_000 || got.Attr().Nlink != 1 {
+		t.Fatalf("the file with a name: %+v", got)
+	}
+	now := k.f.Statfs()
+	if used := free.FilesFree - now.FilesFree; used != 1 {
+		t.Errorf("%d inodes in use", used)
+	}
+	if used := free.Free - now.Free; used < 30 || used > 31 {
+		t.Errorf("%d blocks in use", used)
+	}
+	k.must(k.remove("/name"))
+	k.close()
+	m.close()
 }
