@@ -240,7 +240,8 @@ type builder struct {
 //
 // Errors: of out and temporary files; of ctx; *FileError for those of src, and for what the
 // format cannot hold: a name of more than 255 bytes, a symbolic link longer than a page, a
-// file of unknown type, an empty tree; a file that became shorter while it was read.
+// file of unknown type, an empty tree, more than 2^28 pages in all files; a file that became shorter
+// while it was read.
 func Build(ctx context.Context, src Source, out Target, o Options) (_ *Stats, err error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -272,7 +273,13 @@ func Build(ctx context.Context, src Source, out Target, o Options) (_ *Stats, er
 }
 
 // pagesOf is how many pages n bytes take.
-func (b *builder) pagesOf(n int64) uint64 { return uint64((n + b.pageSize - 1) / b.pageSize) }
+func (b *builder) pagesOf(n int64) uint64 {
+	pages := uint64(n / b.pageSize)
+	if n%b.pageSize > 0 {
+		pages++
+	}
+	return pages
+}
 
 // add counts bytes of files that are done.
 func (b *builder) add(n int64) {
@@ -314,4 +321,9 @@ func (s *spool) close() error {
 const (
 	maxName = format.MaxName
 	maxTime = 253402300799 // end of the year 9999
+
+	// maxPages bounds the pages of all files, other names of one file left out: 1 TiB with pages
+	// of 4 KiB. Each takes some bytes of memory here and of tables in the image, also where a
+	// sparse file has nothing but a size.
+	maxPages = 1 << 28
 )

@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"hash"
 	"slices"
 
@@ -45,6 +46,7 @@ func (s *summer) sum() digest { return digest(s.h.Sum(nil)[:len(digest{})]) }
 func (b *builder) findDuplicates(ctx context.Context) error {
 	names := make(map[ID]*inode)
 	bySize := make(map[uint64][]*inode)
+	pages := uint64(0)
 	for _, n := range b.nodes {
 		if !n.isType(format.ModeRegular) || n.size == 0 {
 			continue
@@ -53,6 +55,11 @@ func (b *builder) findDuplicates(ctx context.Context) error {
 			b.share(n, first)
 			continue
 		}
+		more := b.pagesOf(int64(n.size))
+		if more > maxPages-pages {
+			return wrap("lstat", n.path(), fmt.Errorf("size %d: %d pages, and %d of other files before it; there can be %d", n.size, more, pages, maxPages))
+		}
+		pages += more
 		names[n.id] = n
 		bySize[n.size] = append(bySize[n.size], n)
 	}

@@ -2,6 +2,7 @@ package build
 
 import (
 	"io/fs"
+	"math"
 	"path"
 	"strings"
 	"testing"
@@ -32,6 +33,14 @@ func TestRefused(t *testing.T) {
 		{"device", func(t memTree) { t.add("d", &memFile{attr: Attr{Mode: fs.ModeDevice, Major: 1 << 12}}) }, Options{}, "4096:0 does not fit"},
 		{"type", func(t memTree) { t.add("d", &memFile{attr: Attr{Mode: fs.ModeIrregular}}) }, Options{}, "file of type"},
 		{"size", func(t memTree) { t.file("d", nil); t["d"].attr.Size = -1 }, Options{}, "size -1"},
+		{"huge", func(t memTree) { t.file("d", nil); t["d"].attr.Size = math.MaxInt64 }, Options{}, "lstat d: size 9223372036854775807: 2251799813685248 pages"},
+		{"huge in place", func(t memTree) { t.file("d", nil); t["d"].attr.Size = 1 << 60 }, Options{XIP: XIP{Mode: ModeAll}}, "lstat d: size"},
+		{"huge together", func(t memTree) {
+			for _, name := range []string{"a", "b", "c"} {
+				t.file(name, nil)
+				t[name].attr.Size = 400 << 30
+			}
+		}, Options{NoDedup: true}, "lstat c: size 429496729600: 104857600 pages, and 209715200"},
 		{"became shorter", func(t memTree) { t.file("d", noise(1, 9000)); t["d"].data = noise(1, 8192) }, Options{}, "became shorter"},
 		{"became shorter, in place", func(t memTree) { t.file("d", noise(1, 9000)); t["d"].data = noise(1, 4) }, Options{XIP: XIP{Mode: ModeAll}, NoDedup: true}, "became shorter"},
 		{"not a directory", func(t memTree) { t["."].attr.Mode = 0 }, Options{}, "not a directory"},

@@ -16,6 +16,10 @@ import (
 // size.
 const chunkSize = 256 << 10
 
+// holePages is how many pages of a hole are looked at, each of which takes its time, before it is seen whether
+// there is still reason to go on.
+const holePages = 1 << 16
+
 // chunk are consecutive pages of a file on their way through the builder.
 type chunk struct {
 	span
@@ -168,7 +172,7 @@ func (b *builder) cutFile(p part, in *input, send func(*chunk) bool) bool {
 			c := &chunk{n: p.n, in: in, span: span{page: page}}
 			holeEnd := min(uint64(start/b.pageSize), s.end()) // a short last page is no hole
 			if holeEnd > page {
-				c.span.n, c.hole = holeEnd-page, true
+				c.span.n, c.hole = min(holeEnd-page, holePages), true
 			} else {
 				c.span.n = min(s.end(), b.pagesOf(max(end, off+1)), page+uint64(chunkSize/b.pageSize)) - page
 			}
