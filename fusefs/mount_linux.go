@@ -167,12 +167,18 @@ func fusermount() string {
 }
 
 // quiet passes on what go-fuse has to say, but for what is in the nature of things: an answer
-// to a request that the kernel has given up, and requests that there is no answer to.
+// to a request that the kernel has given up, requests that there is no answer to, and the end of the
+// connection while one of the last requests, which nobody waits for, is on its way (ECONNABORTED).
 type quiet struct{}
 
+// usual are parts of the messages that quiet keeps to itself.
+var usual = [][]byte{[]byte("failed, err: 2="), []byte("Unimplemented opcode"), []byte("Failed to read from fuse conn: 103=")}
+
 func (quiet) Write(b []byte) (int, error) {
-	if bytes.Contains(b, []byte("failed, err: 2=")) || bytes.Contains(b, []byte("Unimplemented opcode")) {
-		return len(b), nil
+	for _, part := range usual {
+		if bytes.Contains(b, part) {
+			return len(b), nil
+		}
 	}
 	return os.Stderr.Write(b)
 }

@@ -42,7 +42,7 @@ func TestProcessesShareMemory(t *testing.T) {
 	views := map[int]uint64{} // by process
 	for range processes {
 		cmd := exec.Command(self, "-test.run", "^TestProcessesShareMemory$")
-		cmd.Env = append(os.Environ(), processEnv+"="+path)
+		cmd.Env = append(os.Environ(), processEnv+"="+path, "GORACE=atexit_sleep_ms=0") // a second for each otherwise
 		stdin, err := cmd.StdinPipe()
 		must(t, err)
 		stdout, err := cmd.StdoutPipe()
