@@ -48,23 +48,18 @@ func TestNoIndex(t *testing.T) {
 		axfs.TestFile{Path: "c", Data: data, Kinds: "XC"})
 	for name, has := range map[string]bool{"x": false, "mixed": false, "c": true} {
 		_, f, _ := openBytes(t, godax.Options{}, img)
-		root, err := f.Inode(f.Root())
-		must(t, err)
-		ino, err := root.(vfs.Dir).Lookup(name)
-		must(t, err)
-		in, err := f.Inode(ino)
-		must(t, err)
-		lazy, read := in.(vfs.Lazy), in.(vfs.File).ReadAt
+		file := fresh(t, f, name)
+		lazy := file.(vfs.Lazy)
 		for i, want := range []bool{has, true} {
 			b := make([]byte, len(data)+1)
-			if n, err := read(context.Background(), b, 0); n != len(data) || err != nil && err != io.EOF || !bytes.Equal(b[:n], data) {
+			if n, err := file.ReadAt(context.Background(), b, 0); n != len(data) || err != nil && err != io.EOF || !bytes.Equal(b[:n], data) {
 				t.Fatalf("%s: %d bytes, %v", name, n, err)
 			}
 			if got := lazy.Mapped() != nil; got != want {
 				t.Errorf("%s: after %d reads it has an index: %v", name, i+1, got)
 			}
 		}
-		must(t, in.Evict(context.Background()))
+		must(t, file.Evict(context.Background()))
 	}
 }
 

@@ -36,19 +36,13 @@ func (f *FS) info(n uint64, in *info) error {
 		return fmt.Errorf("axfs: inode %d of %d: %w", n, f.sb.Files, fs.ErrNotExist)
 	}
 	in.n = n
-	modes, sizes, arrays, nums := &f.tables[format.InodeModeIndex], &f.tables[format.InodeFileSize], &f.tables[format.InodeArrayIndex], &f.tables[format.InodeNumEntries]
-	var index uint64
-	if n < f.wide {
-		index, in.size, in.first, in.num = modes.WideAt(n), sizes.WideAt(n), arrays.WideAt(n), nums.WideAt(n)
-	} else {
-		var ok, ok2, ok3, ok4 bool
-		index, ok = modes.At(n)
-		in.size, ok2 = sizes.At(n)
-		in.first, ok3 = arrays.At(n)
-		in.num, ok4 = nums.At(n)
-		if !ok || !ok2 || !ok3 || !ok4 {
-			return f.corrupt(n, "", n, "the tables of inodes end before it") // loadRegions has seen to that
-		}
+	index, ok := f.tables[format.InodeModeIndex].At(n)
+	var ok2, ok3, ok4 bool
+	in.size, ok2 = f.tables[format.InodeFileSize].At(n)
+	in.first, ok3 = f.tables[format.InodeArrayIndex].At(n)
+	in.num, ok4 = f.tables[format.InodeNumEntries].At(n)
+	if !ok || !ok2 || !ok3 || !ok4 {
+		return f.corrupt(n, "", n, "the tables of inodes end before it") // loadRegions has seen to that
 	}
 	o, err := f.owner(n, index)
 	if err != nil {
@@ -107,12 +101,9 @@ func (f *FS) owner(n, index uint64) (owner, error) {
 
 // ownerOf returns the mode and owner of inode n.
 func (f *FS) ownerOf(n uint64) (owner, error) {
-	if n < f.wide {
-		return f.owner(n, f.tables[format.InodeModeIndex].WideAt(n))
-	}
-	index, err := f.at(format.InodeModeIndex, n)
-	if err != nil {
-		return owner{}, err
+	index, ok := f.tables[format.InodeModeIndex].At(n)
+	if !ok {
+		return owner{}, f.noEntry(format.InodeModeIndex, n)
 	}
 	return f.owner(n, index)
 }
@@ -161,10 +152,9 @@ func (f *FS) name(n uint64) ([]byte, error) {
 // anyName is name for who compares it with one that is good, and so need not look whether it
 // can be a name. It also returns where it lies in the region strings.
 func (f *FS) anyName(n uint64) (b []byte, off uint64, err error) {
-	if n < f.wide {
-		off = f.tables[format.InodeNameOffset].WideAt(n)
-	} else if off, err = f.at(format.InodeNameOffset, n); err != nil {
-		return nil, off, err
+	off, ok := f.tables[format.InodeNameOffset].At(n)
+	if !ok {
+		return nil, off, f.noEntry(format.InodeNameOffset, n)
 	}
 	if off >= uint64(len(f.strings)) {
 		return nil, off, f.corrupt(n, "inode_name_offset", off, fmt.Sprintf("strings has %d bytes", len(f.strings)))

@@ -25,7 +25,6 @@ type FS struct {
 	owners  []owner // the first of modes, uids and gids
 	strings []byte
 	nodes   uint64 // entries of the node tables
-	wide    uint64 // inodes from the first on that every table of inodes has by one load
 	time    time.Time
 	regions [format.NumRegions]format.Descriptor
 
@@ -120,12 +119,10 @@ func (f *FS) loadRegions() error {
 		f.regions[id] = d
 		f.tables[id] = format.NewTable(b, d.Depth, f.sb.Planar())
 	}
-	f.wide = f.sb.Files
 	for _, id := range []format.Region{format.InodeFileSize, format.InodeNameOffset, format.InodeNumEntries, format.InodeModeIndex, format.InodeArrayIndex} {
 		if n := f.tables[id].Len(); n < f.sb.Files {
 			return format.Corrupt("superblock", 0, "files", f.sb.Files, fmt.Sprintf("the table %v has %d entries", id, n))
 		}
-		f.wide = min(f.wide, f.tables[id].Wide())
 	}
 	f.nodes = min(f.tables[format.NodeType].Len(), f.tables[format.NodeIndex].Len())
 	if dev, first, ok := f.xip.pages(); ok {
@@ -138,9 +135,14 @@ func (f *FS) loadRegions() error {
 func (f *FS) at(id format.Region, i uint64) (uint64, error) {
 	v, ok := f.tables[id].At(i)
 	if !ok {
-		return 0, format.Corrupt("table "+id.String(), -1, "index", i, fmt.Sprintf("it has %d entries", f.tables[id].Len()))
+		return 0, f.noEntry(id, i)
 	}
 	return v, nil
+}
+
+// noEntry is the error of a table that has no entry i.
+func (f *FS) noEntry(id format.Region, i uint64) error {
+	return format.Corrupt("table "+id.String(), -1, "index", i, fmt.Sprintf("it has %d entries", f.tables[id].Len()))
 }
 
 // Root is the root directory's inode number.

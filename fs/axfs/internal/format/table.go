@@ -38,17 +38,9 @@ func (t *Table) Depth() uint8 { return uint8(t.depth) }
 // At returns entry i. Reports false if there is none.
 func (t *Table) At(i uint64) (v uint64, ok bool) {
 	if i < t.wide {
-		return t.WideAt(i), true
+		return binary.BigEndian.Uint64(t.b[i*t.depth:]) >> (t.shift & 63), true
 	}
 	return t.narrow(i)
-}
-
-// Wide is how many entries, from the first on, At finds by one load: those that WideAt has.
-func (t *Table) Wide() uint64 { return t.wide }
-
-// WideAt returns entry i, which is below Wide, for who asks several tables and compares once.
-func (t *Table) WideAt(i uint64) uint64 {
-	return binary.BigEndian.Uint64(t.b[i*t.depth:]) >> (t.shift & 63)
 }
 
 // narrow is At for entries near the end, and for planar tables.
