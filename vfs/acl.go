@@ -31,9 +31,15 @@ const (
 // inherited are the ACLs of a new inode; nil is none.
 type inherited struct{ access, dflt []byte }
 
-// inheritLocked finds out what a new inode gets from the default ACL of its directory
-// n, and applies that or the umask to its mode. n.mu is held.
+// inheritLocked finds out what a new inode gets from its directory n: the group if that has the
+// setgid bit, and the default ACL; that or the umask is applied to its mode. n.mu is held.
 func (n *Node) inheritLocked(ni *NewInode) (*inherited, error) {
+	if a := n.inode.Attr(); a.Mode&fs.ModeSetgid != 0 {
+		ni.GID = a.GID
+		if ni.Mode.IsDir() {
+			ni.Mode |= fs.ModeSetgid
+		}
+	}
 	if ni.Mode.Type() == fs.ModeSymlink {
 		return nil, nil
 	}

@@ -87,7 +87,9 @@ func (n *Node) Open(ctx context.Context, flag int, name string) (*Handle, error)
 	if n.file != nil {
 		if index := n.index(); index != nil {
 			h.since = index.WritebackErrors()
-			h.findMapping()
+			if h.Readable() {
+				h.mapping.Store(index)
+			}
 		}
 		n.opened.Store(true)
 	}

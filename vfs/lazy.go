@@ -10,6 +10,14 @@ type Lazy interface {
 	Mapped() *dax.Mapping
 }
 
+// openedIndex is the index of a regular file that was opened, nil if there is none.
+func (n *Node) openedIndex() *dax.Mapping {
+	if !n.opened.Load() {
+		return nil
+	}
+	return n.index()
+}
+
 // index is the index of a regular file, nil if there is none yet.
 func (n *Node) index() *dax.Mapping {
 	if n.lazy != nil {

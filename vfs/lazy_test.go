@@ -7,7 +7,6 @@ import (
 
 	"godax/dax"
 	"godax/internal/daxtest/memfs"
-	"godax/pmem/sim"
 	"godax/vfs"
 )
 
@@ -54,15 +53,11 @@ func (l *lazyFile) ReadAt(ctx context.Context, b []byte, off int64) (int, error)
 // TestLazy: opening, reading, counting, telling of lost memory and closing ask no file for an index that
 // it has not made; once there is one, reads find it.
 func TestLazy(t *testing.T) {
-	dev, err := sim.New(1 << 20)
-	must(t, err)
-	defer dev.Close()
-	mem := memfs.New(dev)
-	_, err = mem.Driver().Mount(dev, vfs.MountOptions{})
-	must(t, err)
-	lazy := &lazyFS{mem, map[uint64]*lazyFile{}}
-	m, err := vfs.NewMount(lazy, vfs.Config{Idle: -1})
-	must(t, err)
+	lazy := &lazyFS{files: map[uint64]*lazyFile{}}
+	m := mountOver(t, func(mem *memfs.FS) vfs.FileSystem {
+		lazy.FS = mem
+		return lazy
+	})
 	ino := create(t, m, "x", 0)
 	n := at(t, m, "x")
 	w, err := n.Open(ctx, os.O_WRONLY, "x")
@@ -109,5 +104,4 @@ func TestLazy(t *testing.T) {
 	if f.asked {
 		t.Error("the eviction asked for the index")
 	}
-	must(t, m.Close(ctx))
 }

@@ -43,6 +43,23 @@ func newMount(t *testing.T, c vfs.Config, prepare func(*memfs.FS)) (*vfs.Mount, 
 	return m, dev
 }
 
+// mountOver mounts what wrap makes of a memfs, which keeps no inode that nobody uses, until the test ends.
+func mountOver(t *testing.T, wrap func(*memfs.FS) vfs.FileSystem) *vfs.Mount {
+	t.Helper()
+	dev, err := sim.New(1 << 20)
+	must(t, err)
+	mem := memfs.New(dev)
+	_, err = mem.Driver().Mount(dev, vfs.MountOptions{})
+	must(t, err)
+	m, err := vfs.NewMount(wrap(mem), vfs.Config{Idle: -1})
+	must(t, err)
+	t.Cleanup(func() {
+		must(t, m.Close(ctx))
+		must(t, dev.Close())
+	})
+	return m
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

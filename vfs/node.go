@@ -57,8 +57,8 @@ type Node struct {
 	dead atomic.Bool
 
 	// nameless says that the inode is dead because it has had no name yet: Link may give it
-	// one. Written with mu exclusive.
-	nameless atomic.Bool
+	// one. Guarded by mu.
+	nameless bool
 
 	// plain says that there is no privilege for DropPriv to take away (Linux: S_NOSEC);
 	// written with mu exclusive.
@@ -186,10 +186,8 @@ func (m *Mount) evict(n *Node) {
 	if err != nil && m.lost == nil {
 		m.lost = fmt.Errorf("inode %d: %w", n.ino, err)
 	}
-	if n.opened.Load() {
-		if index := n.index(); index != nil {
-			m.past.add(index.Stats())
-		}
+	if index := n.openedIndex(); index != nil {
+		m.past.add(index.Stats())
 	}
 	delete(m.nodes, n.ino)
 	n.endLocked()

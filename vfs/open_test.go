@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"godax/internal/daxtest/memfs"
-	"godax/pmem/sim"
 	"godax/vfs"
 )
 
@@ -33,15 +32,7 @@ func (p picky) Inode(ino uint64) (vfs.Inode, error) {
 
 // TestOpener: a driver's inode can refuse an open, and knows whether it is for writing.
 func TestOpener(t *testing.T) {
-	dev, err := sim.New(1 << 20)
-	must(t, err)
-	defer dev.Close()
-	mem := memfs.New(dev)
-	_, err = mem.Driver().Mount(dev, vfs.MountOptions{})
-	must(t, err)
-	m, err := vfs.NewMount(picky{mem}, vfs.Config{Idle: -1})
-	must(t, err)
-	defer m.Close(ctx)
+	m := mountOver(t, func(mem *memfs.FS) vfs.FileSystem { return picky{mem} })
 	create(t, m, "x", 0)
 	n, err := m.Resolve("x", vfs.FollowAll) // the node that Create made is gone: this one is picky
 	must(t, err)
@@ -83,15 +74,11 @@ func (k *kept) Inode(ino uint64) (vfs.Inode, error) {
 // TestReleaser: the last of those who have a file open for writing ends it, whoever reads
 // it still.
 func TestReleaser(t *testing.T) {
-	dev, err := sim.New(1 << 20)
-	must(t, err)
-	defer dev.Close()
-	k := &kept{picky: picky{memfs.New(dev)}}
-	_, err = k.Driver().Mount(dev, vfs.MountOptions{})
-	must(t, err)
-	m, err := vfs.NewMount(k, vfs.Config{Idle: -1})
-	must(t, err)
-	defer m.Close(ctx)
+	k := &kept{}
+	m := mountOver(t, func(mem *memfs.FS) vfs.FileSystem {
+		k.picky = picky{mem}
+		return k
+	})
 	create(t, m, "x", 0)
 	n, err := m.Resolve("x", vfs.FollowAll)
 	must(t, err)

@@ -252,12 +252,6 @@ func (n *Node) Create(name string, ni NewInode) (*Node, error) {
 		return nil, err
 	}
 	defer n.mu.Unlock()
-	if a := n.inode.Attr(); a.Mode&fs.ModeSetgid != 0 {
-		ni.GID = a.GID
-		if ni.Mode.IsDir() {
-			ni.Mode |= fs.ModeSetgid
-		}
-	}
 	acl, err := n.inheritLocked(&ni)
 	if err != nil {
 		return nil, err
@@ -325,14 +319,14 @@ func (n *Node) Link(name string, target *Node) error {
 	defer n.mu.Unlock()
 	target.mu.Lock()
 	defer target.mu.Unlock()
-	if target.dead.Load() && !target.nameless.Load() {
+	if target.dead.Load() && !target.nameless {
 		return fs.ErrNotExist
 	}
 	if err := n.dir.Link(name, target.inode); err != nil {
 		return err
 	}
-	if target.nameless.Load() {
-		target.nameless.Store(false)
+	if target.nameless {
+		target.nameless = false
 		target.dead.Store(false)
 	}
 	return nil

@@ -25,12 +25,17 @@ func (n *Node) Stat(name string, a *Attr) error {
 // StatEntry is Stat of an entry that ReadDir of n has yielded. As nothing changes in the file system
 // of a [Stater], it need not be looked up there.
 func (n *Node) StatEntry(e Dirent, a *Attr) error {
-	if s := n.m.stater; s != nil && !e.Type.IsDir() {
-		if err := s.Stat(e.Ino, a); err == nil && !a.Mode.IsDir() {
-			return nil
-		}
+	if !e.Type.IsDir() && n.m.told(e.Ino, a) {
+		return nil
 	}
 	return n.Stat(e.Name, a)
+}
+
+// told sets the attributes of an inode that need not be read in for them, and reports whether it
+// has. A directory is read in, for the check that it lies where it says; so is what is wrong, for
+// the error.
+func (m *Mount) told(ino uint64, a *Attr) bool {
+	return m.stater != nil && m.stater.Stat(ino, a) == nil && !a.Mode.IsDir()
 }
 
 // stat sets the attributes, or returns the inode that has them, with a reference. The lock of an
@@ -48,11 +53,8 @@ func (n *Node) stat(name string, a *Attr) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s := n.m.stater; s != nil {
-		// A directory is read in, for the check that it lies where it says.
-		if err := s.Stat(ino, a); err == nil && !a.Mode.IsDir() {
-			return nil, nil
-		}
+	if n.m.told(ino, a) {
+		return nil, nil
 	}
 	return n.childLocked(name, ino)
 }

@@ -46,10 +46,7 @@ func (m *Mount) Stats() Stats {
 	m.mu.Unlock()
 	stores := make(map[*dax.Frames]bool)
 	for _, n := range files {
-		var index *dax.Mapping
-		if n.opened.Load() {
-			index = n.index()
-		}
+		index := n.openedIndex()
 		if index == nil {
 			n.Put()
 			continue

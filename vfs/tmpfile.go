@@ -32,12 +32,8 @@ func (n *Node) Tmpfile(ni NewInode) (*Node, error) {
 	}
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	a := n.inode.Attr()
 	if n.dead.Load() {
 		return nil, fs.ErrNotExist
-	}
-	if a.Mode&fs.ModeSetgid != 0 {
-		ni.GID = a.GID
 	}
 	acl, err := n.inheritLocked(&ni)
 	if err != nil {
@@ -58,7 +54,7 @@ func (n *Node) Tmpfile(ni NewInode) (*Node, error) {
 		}
 	}
 	child.mu.Lock()
-	child.nameless.Store(true)
+	child.nameless = true
 	child.mu.Unlock()
 	return child, nil
 }
