@@ -107,12 +107,18 @@ func (a *app) stat(fsys *godax.FS, n name, follow bool) (statInfo, error) {
 		}
 		info.Target = jsonName(target)
 	case fi.Mode().IsRegular():
-		u, err := a.usageOf(fsys, n.path)
+		f, err := fsys.Open(n.path)
 		if err != nil {
 			info.Closed = err.Error()
-		} else {
-			info.Usage = &u
+			break
 		}
+		defer f.Close()
+		runs, err := runsOf(a.ctx, f)
+		if err != nil {
+			return info, err
+		}
+		u := tally(runs)
+		info.Usage = &u
 	}
 	names, err := xattrs(n.path)
 	if err = noXattrs(err); err != nil {
@@ -122,17 +128,6 @@ func (a *app) stat(fsys *godax.FS, n name, follow bool) (statInfo, error) {
 		info.Xattrs = append(info.Xattrs, jsonName(x))
 	}
 	return info, nil
-}
-
-// usageOf is what holds the pages of a file.
-func (a *app) usageOf(fsys *godax.FS, path string) (usage, error) {
-	f, err := fsys.Open(path)
-	if err != nil {
-		return usage{}, err
-	}
-	defer f.Close()
-	runs, err := runsOf(a.ctx, f)
-	return tally(runs), err
 }
 
 // printStat prints the attributes, one per line.

@@ -35,7 +35,7 @@ func openUnlinked(e *Env) {
 	b, err := io.ReadAll(io.NewSectionReader(f, 0, 100))
 	e.say("read: %q, %s", b, errName(err))
 	stat("changed")
-	e.try("link by descriptor", unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, e.at("again"), unix.AT_SYMLINK_FOLLOW))
+	e.try("link by descriptor", linkFD(int(f.Fd()), e.at("again")))
 	e.file("f", 0o644, "another")
 	stat("after a new one of the name")
 }

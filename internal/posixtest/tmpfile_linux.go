@@ -39,6 +39,12 @@ func tmpfiles(e *Env) {
 	}
 }
 
+// linkFD gives an open file another name. The thread's descriptors are named, as the process's
+// belong to root.
+func linkFD(fd int, name string) error {
+	return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/thread-self/fd/%d", fd), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
+}
+
 // tmpfile makes one in a directory, and tries to give it names.
 func tmpfile(e *Env, dir, as string, flags int) {
 	say := func(format string, args ...any) string { return dir + ", " + as + ": " + fmt.Sprintf(format, args...) }
@@ -59,7 +65,7 @@ func tmpfile(e *Env, dir, as string, flags int) {
 	e.try(say("write"), err)
 	stat("written")
 	link := func(name string) {
-		e.try(say("link %s", name), unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/thread-self/fd/%d", fd), unix.AT_FDCWD, e.at(dir+"/"+as+name), unix.AT_SYMLINK_FOLLOW))
+		e.try(say("link %s", name), linkFD(fd, e.at(dir+"/"+as+name)))
 		stat("then")
 	}
 	link("named")
@@ -79,7 +85,7 @@ func tmpfile(e *Env, dir, as string, flags int) {
 	e.must(err)
 	defer unix.Close(fd2)
 	name := e.at(dir + "/" + as + "once")
-	e.try(say("link another"), unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/thread-self/fd/%d", fd2), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW))
+	e.try(say("link another"), linkFD(fd2, name))
 	e.try(say("unlink it"), unix.Unlink(name))
-	e.try(say("link it again"), unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/thread-self/fd/%d", fd2), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW))
+	e.try(say("link it again"), linkFD(fd2, name))
 }
